@@ -1,0 +1,39 @@
+# Everything here works on a machine that has Python >= 3.11 and make: the first target called makes .venv, once.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check format bench bench-peers clean
+
+demo: $(READY)  ## a worker and a client, side by side, on real pictures
+	@$(BIN)/pmtq demo
+
+test: $(READY)  ## the tests, the fast ones first
+	@$(BIN)/python -m pytest -q
+
+check: $(READY)  ## style, types and floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only --quiet .
+
+bench: $(READY)  ## speed and memory beside the targets, and beside other queues where they are installed
+	@$(BIN)/python -m tests.benchmarks
+
+bench-peers: $(READY)  ## the same, after installing the other queues (a redis-server must be there for Celery on Redis)
+	@$(BIN)/python -m pip install --quiet -e '.[peers]'
+	@$(BIN)/python -m tests.benchmarks
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pmtq needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Making .venv (once) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(READY)
+
+clean:
+	@rm -rf .venv

@@ -1,0 +1,50 @@
+"""The client's side of the queue: a task that was asked for becomes one line of a queue file.
+
+1. The caller gets an answer only when the line stands in the file.
+2. Publishing never waits for a worker, and needs none to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pmtq.exceptions import NotSerializable
+from pmtq.folder import DEFAULT_QUEUE, Folder
+from pmtq.journal import Journal
+from pmtq.records import MAX_RECORD_BYTES, TaskRecord, encode
+
+
+class Broker:
+    """Appends task records to the queue files of one folder. Threads may share it."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Take the folder; files are opened when the first record goes into them."""
+        self.folder = folder
+        self._queues: dict[str, Journal] = {}
+
+    def publish(self, record: TaskRecord, queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
+        """Append one record to ``queue``; see ``Journal.append`` for ``durable`` and for what it raises."""
+        self._journal(queue).append(_line(record), durable=durable)
+
+    def publish_many(self, records: Iterable[TaskRecord], queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
+        """Append several records in one write: all of them stand in the file, or none."""
+        if lines := b"".join(map(_line, records)):
+            self._journal(queue).append(lines, durable=durable)
+
+    def _journal(self, queue: str) -> Journal:
+        journal = self._queues.get(queue)
+        if journal is None:
+            journal = self._queues[queue] = Journal(self.folder.queue(queue))
+        return journal
+
+
+def _line(record: TaskRecord) -> bytes:
+    line = encode(record) + b"\n"
+    if len(line) > MAX_RECORD_BYTES:
+        raise NotSerializable(
+            f"the record of {record.function}",
+            record,
+            f"has {len(line):,} bytes and the limit is {MAX_RECORD_BYTES:,}. Nothing was queued. "
+            "Put the data into a file and send its path",
+        )
+    return line

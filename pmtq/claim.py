@@ -1,0 +1,342 @@
+"""The worker's side of the queue: outcomes go in, the next tasks come out, in one hold of the lock on the results.
+
+1. A task is claimed by its STARTED line. Whoever holds the lock has read all lines before, so two never claim one task.
+2. A task is settled by its final line. Until that stands in the file the task is owed, whatever becomes of the worker.
+3. Each queue file is read once, front to back. What may not run yet is remembered by its place, a few words a task.
+4. All that is remembered is a copy of what the files say: in doubt it is dropped and read again.
+
+It does not know how a task is run, nor what its function is: only names.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from heapq import heappop, heappush
+
+import msgspec
+
+from pmtq import sealing
+from pmtq.folder import Folder
+from pmtq.journal import Journal
+from pmtq.ledger import Ledger, start, verdict_on_the_lost
+from pmtq.presence import Presence, Remains, find_remains
+from pmtq.reader import QueueReader
+from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, encode, encode_lines, epoch, timestamp
+from pmtq.scan import Fault
+from pmtq.states import FINAL_STATES, REJECTED, RETRY, REVOKED, STARTED
+
+logger = logging.getLogger("pmtq.worker")
+
+ROLL_CALL = 0.5
+"""Seconds between two looks at whether the other workers that hold tasks are alive."""
+
+
+class Place(msgspec.Struct, order=True, gc=False):
+    """Where a record stands that was read and not run. Earlier places sort first."""
+
+    queue: int
+    """Which of the claimer's queues."""
+    start: int
+    end: int
+    task_id: str
+
+
+class Claim(msgspec.Struct, gc=False):
+    """A task that is ours to run: its STARTED line stands in the results file."""
+
+    record: TaskRecord
+    started: StateRecord
+    place: Place
+
+
+class Claimer:
+    """Claims and settles for one worker, from one thread at a time."""
+
+    def __init__(self, folder: Folder, presence: Presence, queues: list[str], known: Mapping[str, bool]) -> None:
+        """Serve ``queues`` in turn.
+
+        ``known`` holds the names of the functions this worker can run, each with its ``acks_late``.
+        """
+        self._folder = folder
+        self._presence = presence
+        self._known = known
+        self._results = Journal(folder.results, successor=folder.next_results)
+        self._readers = [QueueReader(Journal(folder.queue(name)), name) for name in queues]
+        self._turn = 0
+        self._next_roll_call = 0.0
+        self.unknown: set[str] = set()
+        """Functions whose tasks were left for a worker that knows them."""
+        self._forget()
+
+    def exchange(
+        self,
+        outcomes: list[StateRecord],
+        now: float,
+        wanted: Callable[[TaskRecord], bool] | None = None,
+    ) -> list[Claim]:
+        """Settle ``outcomes`` and return claims on the next tasks, as one append to the results file.
+
+        ``wanted`` is asked before each claim, and ends the batch by saying no; without it nothing is claimed. Raises ``OperationalError``: then nothing was settled or claimed, and the same call may
+        be made again.
+        """
+        for reader in self._readers:
+            reader.fill()  # decode what is there before taking the lock
+        remains: list[Remains] = []
+        written = False
+        try:
+            with self._results.hold():
+                self._presence.renew()
+                self._catch_up()
+                lines = [state for state in outcomes if self._take_in(state)]
+                if now >= self._next_roll_call:
+                    remains = self._bury_the_dead(now, lines)
+                claims = self._pick(now, wanted, lines) if wanted else []
+                if wanted and not claims and not remains and (remains := self._bury_the_dead(now, lines)):
+                    claims = self._pick(now, wanted, lines)
+                if lines:
+                    self._offset = self._results.write(encode_lines(lines))
+            written = True
+        except BaseException:
+            self._forget()  # the ledger was ahead of the file
+            raise
+        finally:
+            for remain in remains:
+                remain.close(bury=written)
+        return claims
+
+    def succeed_namesake(self, now: float) -> None:
+        """Give back what a dead worker of the same name held; to be called once, before the first claim."""
+        with self._results.hold():
+            self._catch_up()
+            lines = self._inherit(self._presence.name, self._presence.notes.lines(), timestamp(now))
+            if lines:
+                self._offset = self._results.write(encode_lines(lines))
+        self._presence.notes.clear()
+
+    def next_due(self) -> float | None:
+        """Return when the next waiting task becomes due, in seconds since 1970; None if none waits for its time."""
+        return self._later[0][0] if self._later else None
+
+    def has_work(self) -> bool:
+        """Say whether a record in the served queues is not done with, as far as is known, and could ever run here."""
+        return bool(self._held or self._ready or self._later) or not all(reader.at_end() for reader in self._readers)
+
+    def tidy(self, now: float, *, idle: bool) -> None:
+        """Clear away what is done with, when it is time; ``idle`` says that nothing was to do for a while."""
+        if idle:
+            for reader in self._readers:
+                reader.finish_last_line()
+        backlog = sum(reader.unread() for reader in self._readers)
+        clear = idle and not self.has_work() and not self._left and any(reader.position() for reader in self._readers)
+        renew = sealing.is_outgrown(self._offset, backlog, idle=clear)
+        if clear or renew or self._folder.sealed_queues():
+            self._results.sync()  # most of what sealing must sync, done before anybody waits for the lock
+            with self._results.hold():
+                self._catch_up()
+                shares = self._shares(all_queues=renew) if clear or renew else []
+                sealing.seal(self._folder, self._results, self.ledger, shares, self._unread, now, renew=renew)
+
+    def _shares(self, *, all_queues: bool) -> list[sealing.Share]:
+        """Return how far each queue has been read, and what of that is owed."""
+        owed: list[list[sealing.Span]] = [[] for _ in self._readers]
+        for place in [*self._held.values(), *self._ready, *(place for _, place in self._later), *self._left]:
+            owed[place.queue].append((place.start, place.end, place.task_id))
+        shares = [sealing.Share(reader, sorted(spans)) for reader, spans in zip(self._readers, owed, strict=True)]
+        if all_queues:
+            served = {reader.name for reader in self._readers}
+            for name in self._folder.queue_names():
+                if name not in served:
+                    reader = QueueReader(Journal(self._folder.queue(name)), name)
+                    reader.rewind(sealing.generation(self._folder, name, self.ledger))
+                    shares.append(sealing.Share(reader, []))
+        return shares
+
+    def _forget(self) -> None:
+        """Drop all that is remembered; the files will be read again from the top."""
+        self.ledger = Ledger()
+        self._offset = 0
+        self._results_inode = 0
+        self._rewind()
+
+    def _rewind(self) -> None:
+        """Read the queues again from the top."""
+        for reader in self._readers:
+            reader.rewind(sealing.generation(self._folder, reader.name, self.ledger))
+        self._held: dict[str, Place] = {}
+        """Records that a worker has started: needed again when it gives them back or dies."""
+        self._ready: list[Place] = []
+        """A heap of records that were passed over and may run now."""
+        self._later: list[tuple[float, Place]] = []
+        """A heap of records that wait for their time."""
+        self._left: list[Place] = []
+        """Records of functions that this worker does not know."""
+        self._unread: set[str] = set(self.ledger.final)
+        """Ids of which the end is known and the record was not come to yet."""
+
+    def _catch_up(self) -> None:
+        """Read what was written to the results since last time, and see whether the files are still the same."""
+        inode = self._results.refresh()
+        if inode != self._results_inode or self._results.size() < self._offset:
+            self._forget()
+            self._results_inode = inode
+        while lines := self._results.read(self._offset):
+            for line in lines.splitlines():
+                try:
+                    state = decode_state(line)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                    logger.warning("%s holds a line that is no state record: %.80r", self._folder.results, line)
+                else:
+                    self._take_in(state)
+            self._offset += len(lines)
+        if any(reader.is_another_file() for reader in self._readers):
+            self._rewind()
+
+    def _take_in(self, state: StateRecord) -> bool:
+        """Apply one line to the ledger, and move the record's place to where it is looked for next."""
+        if not self.ledger.apply(state):
+            return False
+        if state.status in FINAL_STATES:
+            if self._held.pop(state.task_id, None) is None:
+                self._unread.add(state.task_id)
+        elif state.status != STARTED and (place := self._held.pop(state.task_id, None)):
+            if state.status == RETRY:
+                heappush(self._later, (epoch(state.eta), place))
+            else:
+                heappush(self._ready, place)
+        return True
+
+    def _bury_the_dead(self, now: float, lines: list[StateRecord]) -> list[Remains]:
+        """Add the lines that end what dead workers held; the caller closes what is returned, after writing them."""
+        self._next_roll_call = now + ROLL_CALL
+        found = []
+        for name in self.ledger.holders() - {self._presence.name}:
+            if remains := find_remains(self._folder, name):
+                found.append(remains)
+                lines += self._inherit(name, remains.lines(), timestamp(now))
+        return found
+
+    def _inherit(self, name: str, notes: list[bytes], at: str) -> list[StateRecord]:
+        """Return the lines to write for a dead worker: the outcomes it had noted, then what it gives back."""
+        lines = []
+        for note in notes:
+            outcome = decode_state(note)
+            held = self.ledger.open.get(outcome.task_id)
+            # A note that was left over from an earlier batch speaks of an attempt that is settled.
+            if held and (held.status, held.worker, held.attempt) == (STARTED, name, outcome.attempt):
+                lines.append(outcome)
+                self._take_in(outcome)
+        for state in self.ledger.given_back(name, at):
+            logger.warning("Task %s: %s, worker %s died (attempt %d)", state.task_id, state.status, name, state.attempt)
+            lines.append(state)
+            self._take_in(state)
+        return lines
+
+    def _pick(self, now: float, wanted: Callable[[TaskRecord], bool], lines: list[StateRecord]) -> list[Claim]:
+        """Claim the next tasks, adding their STARTED lines, and the end of those that must not run, to ``lines``."""
+        claims: list[Claim] = []
+        at = timestamp(now)
+        opened, held, known = self.ledger.open, self._held, self._known
+        for place, record in self._candidates(now, lines):
+            task_id = record.task_id
+            last = opened.get(task_id)
+            # Most tasks are new and need none of this: looking first saves a third of the time.
+            if last or record.eta or record.expires or record.function not in known or record.v > FORMAT_VERSION:
+                if not self._may_start(place, record, last, now):
+                    continue
+                if verdict := self._verdict(last, record, now, at):
+                    self._take_in(verdict)
+                    lines.append(verdict)
+                    continue
+            if not wanted(record):
+                heappush(self._ready, place)
+                break
+            opened[task_id] = started = start(last, task_id, self._presence.name, at)
+            held[task_id] = place
+            lines.append(started)
+            claims.append(Claim(record, started, place))
+        return claims
+
+    def _candidates(self, now: float, lines: list[StateRecord]) -> Iterator[tuple[Place, TaskRecord]]:
+        """Yield the records that are not done with: those passed over before, then new ones from each queue."""
+        while self._later and self._later[0][0] <= now:
+            heappush(self._ready, heappop(self._later)[1])
+        final = self.ledger.final
+        while self._ready:
+            place = heappop(self._ready)
+            if place.task_id not in final:
+                yield place, self._readers[place.queue].read_again(place.start, place.end, place.task_id)
+        self._turn += 1  # begin with another queue each time, so that none starves behind a full one
+        for number in range(len(self._readers)):
+            queue = (number + self._turn) % len(self._readers)
+            reader = self._readers[queue]
+            for item in reader:
+                record = item.record
+                task_id = record.task_id
+                if task_id in final:
+                    self._unread.discard(task_id)
+                elif isinstance(record, Fault):
+                    lines.append(self._reject(reader, item.start, record, now))
+                else:
+                    yield Place(queue, item.start, item.end, task_id), record
+
+    def _may_start(self, place: Place, record: TaskRecord, last: StateRecord | None, now: float) -> bool:
+        """Say whether a record that is not done with may start now; if not, see that it is found again in time."""
+        if last and last.status == STARTED:
+            self._held[place.task_id] = place
+            return False
+        if record.function not in self._known or record.v > FORMAT_VERSION:
+            self._leave(place, record)
+            return False
+        eta = last.eta if last and last.status == RETRY else record.eta
+        if eta and (due := epoch(eta)) > now:
+            heappush(self._later, (due, place))
+            return False
+        return True
+
+    def _verdict(self, last: StateRecord | None, record: TaskRecord, now: float, at: str) -> StateRecord | None:
+        """Return the final line of a task that must not start any more, else None."""
+        if record.expires and epoch(record.expires) <= now:
+            error = {"type": "pmtq.exceptions.TaskRevokedError", "message": f"it expired at {record.expires}"}
+            return StateRecord(record.task_id, REVOKED, at=at, error=error)
+        return verdict_on_the_lost(last, record.function, at, acks_late=self._known[record.function])
+
+    def _leave(self, place: Place, record: TaskRecord) -> None:
+        """Leave a record for a worker that can run it; say so once for each function."""
+        self._left.append(place)
+        if record.function not in self.unknown:
+            self.unknown.add(record.function)
+            logger.warning(
+                "Task %s stays in the queue for a worker that knows %s%s; this one knows %s",
+                record.task_id,
+                record.function,
+                f" and format version {record.v}" if record.v > FORMAT_VERSION else "",
+                ", ".join(sorted(self._known)) or "no function",
+            )
+
+    def _reject(self, reader: QueueReader, offset: int, fault: Fault, now: float) -> StateRecord:
+        """Copy what is no record to ``rejected.jsonl``; return the line that ends it."""
+        at = timestamp(now)
+        line = reader.line_number(offset) + fault.line
+        message = f"{reader.journal.path} line {line} is no task record: {fault.reason} at column {fault.column}."
+        entry = {
+            "task_id": fault.task_id,
+            "file": reader.journal.path.name,
+            "line": line,
+            "column": fault.column,
+            "reason": fault.reason,
+            "remedy": fault.remedy,
+            "text": fault.text,
+            "at": at,
+        }
+        Journal(self._folder.rejected).append(encode(entry) + b"\n")
+        logger.error(
+            "%s The other records are untouched; this one was copied to %s. %s, and post it again.",
+            message,
+            self._folder.rejected,
+            fault.remedy or "Mend it",
+        )
+        error = {"type": "pmtq.exceptions.InvalidTaskError", "message": message}
+        state = StateRecord(fault.task_id, REJECTED, at=at, error=error)
+        self._take_in(state)
+        return state

@@ -1,0 +1,183 @@
+"""Everything pmtq does to the file system passes through these functions.
+
+1. A file is opened only if it is a plain file of ours with one name; links and pipes are refused, never followed.
+2. A write is one system call. A short one is cut back, so that a file never ends in half a record of ours.
+3. A lock is the operating system's own: it ends with the process that holds it, however that process ends.
+
+Being the only door, this is also where tests count, fail and cut every effect. It does not know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import stat
+import time
+from pathlib import Path
+
+from filelock import lock_descriptor, unlock_descriptor
+
+from pmtq.exceptions import OperationalError, UnsafeFile
+
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+# Windows lacks these flags; it has no symbolic links that an ordinary user could plant, and no exec to leak into.
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+
+SHORTEST_NAP, LONGEST_NAP = 20e-6, 1e-3
+"""Seconds between two attempts at a lock. A hold lasts about 5 µs in a client, a few ms in a worker."""
+
+
+def make_folder(folder: Path) -> None:
+    """Create ``folder``, closed to other users; refuse one that every user may write to.
+
+    Whoever can write the folder can run the registered functions, so this is the security boundary.
+    """
+    try:
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise cannot("make the queue folder", folder, error) from error
+    if os.name == "posix" and mode & stat.S_IWOTH:
+        raise UnsafeFile(
+            f"{folder} can be written by every user of this machine (mode {stat.S_IMODE(mode):04o}), and whoever can "
+            f"write it can run your tasks. Nothing was touched. Close it: chmod o-w {folder}"
+        )
+
+
+def open_file(path: Path, *, write: bool = True, create: bool = True) -> int:
+    """Open ``path`` for reading and appending and return the descriptor, which child programs do not inherit.
+
+    Raises ``FileNotFoundError`` when it is missing and ``create`` is false, ``UnsafeFile`` when it is not a plain
+    file of ours, ``OperationalError`` for anything else the system refuses.
+    """
+    flags = _SAFE | _BINARY | (os.O_RDWR | os.O_APPEND if write else os.O_RDONLY) | (os.O_CREAT if create else 0)
+    try:
+        descriptor = os.open(path, flags, FILE_MODE)
+    except FileNotFoundError:
+        if create:
+            make_folder(path.parent)
+            return open_file(path, write=write, create=create)
+        raise
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+            raise _unsafe(path, "a link, a pipe or a folder") from error
+        raise cannot("open", path, error) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _unsafe(path, "not a plain file")
+    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_nlink > 1):
+        os.close(descriptor)
+        raise _unsafe(path, f"owned by user {status.st_uid} under {status.st_nlink} names; expected {os.geteuid()}, 1")
+    return descriptor
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Return up to ``size`` bytes that stand at ``offset``."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows; callers hold the file's thread lock
+    return os.read(descriptor, size)
+
+
+def append(descriptor: int, data: bytes, path: Path, before: int) -> None:
+    """Add ``data`` at the end of the file, whole or not at all.
+
+    The caller holds the file's lock and has seen it end at byte ``before``.
+    """
+    try:
+        written = os.write(descriptor, data)
+    except OSError as error:
+        raise cannot("append to", path, error, f"It still ends at byte {before}, as before.") from error
+    if written == len(data):
+        return
+    # Disk full or quota reached in mid-record. A stranger's `>>` may have landed behind the half record by now;
+    # then the half record stays, is later rejected as a fragment, and the stranger's line survives.
+    if os.fstat(descriptor).st_size == before + written:
+        os.ftruncate(descriptor, before)
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise cannot("append to", path, error, f"{written} of {len(data)} bytes fitted and were cut off again.") from error
+
+
+def try_lock(descriptor: int, patience: float = 0.0) -> bool:
+    """Take the exclusive lock of an open file if it is free within ``patience`` seconds; say whether that worked."""
+    deadline = time.monotonic() + patience
+    while not lock_descriptor(descriptor, blocking=False):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(LONGEST_NAP)
+    return True
+
+
+def lock(descriptor: int) -> None:
+    """Wait until the exclusive lock of an open file is ours.
+
+    The kernel's queue is not used because a blocking call could not be interrupted on every system; the nap is
+    short, doubles, and carries some chance so that two waiters do not march in step.
+    """
+    if lock_descriptor(descriptor, blocking=False):
+        return
+    nap = SHORTEST_NAP
+    while not lock_descriptor(descriptor, blocking=False):
+        time.sleep(nap * (0.5 + random.random()))  # noqa: S311  (spreads waiters; guards nothing)
+        nap = min(2 * nap, LONGEST_NAP)
+
+
+unlock = unlock_descriptor
+
+
+def fsync(descriptor: int) -> None:
+    """Return once the file's bytes would survive a power cut."""
+    os.fsync(descriptor)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Return once the names in ``folder`` would survive a power cut. Windows has no such call."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def nudge(path: Path) -> None:
+    """Make watchers of ``path`` look again, without changing a byte of it."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return  # nothing there to look at
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file another name in one step; whatever had that name before is gone."""
+    os.replace(source, target)  # noqa: PTH105  (kept beside its siblings, so that tests can fail it)
+
+
+def remove(path: Path) -> None:
+    """Remove a file; a file that is not there is no error."""
+    path.unlink(missing_ok=True)
+
+
+def cannot(verb: str, path: Path, error: OSError, left_behind: str = "Nothing was changed.") -> OperationalError:
+    """Return the error for a system call that failed, with what it left behind and what to do about it."""
+    advice = {
+        errno.ENOSPC: f"Free some space on its disk (df -h {path.parent}) and try again.",
+        errno.EDQUOT: "Your disk quota is used up: free some space and try again.",
+        errno.EFBIG: "The file-size limit of this process is reached: ulimit -f shows it.",
+        errno.EACCES: f"Look who owns it: ls -l {path.parent}",
+        errno.EPERM: f"Look who owns it: ls -l {path.parent}",
+        errno.EROFS: "That disk is mounted read-only: choose another folder with --broker file:///…",
+        errno.EMFILE: "This process has too many open files: ulimit -n shows the limit.",
+    }.get(error.errno or 0, f"Look at the folder: ls -la {path.parent}")
+    return OperationalError(f"cannot {verb} {path}: {error.strerror or error}. {left_behind} {advice}")
+
+
+def _unsafe(path: Path, what: str) -> UnsafeFile:
+    return UnsafeFile(
+        f"{path} is refused: it is {what}, and pmtq only uses plain files that it owns alone. It was not touched, nor "
+        f"what it points to. Look at it: ls -la {path.parent}"
+    )

@@ -1,0 +1,119 @@
+"""Reads one queue file from front to back, as a worker walks it.
+
+1. Each record is handed out once, in file order; a line that is no record is handed out as a ``Fault``.
+2. When the file is no longer the one that was read so far (an editor saved it, it was cleared), that is noticed.
+
+It does not know which of the records are done with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+
+from pmtq.folder import DEFAULT_QUEUE
+from pmtq.journal import CHUNK, Journal
+from pmtq.records import MAX_RECORD_BYTES, TaskRecord
+from pmtq.scan import Item, Scanner, is_complete, oversize
+
+_FINGERPRINT = 64
+"""So many bytes before the reading position must still be the same, else somebody edited the file."""
+
+
+class QueueReader:
+    """A position in one queue file, and the records decoded ahead of it."""
+
+    def __init__(self, journal: Journal, name: str = DEFAULT_QUEUE) -> None:
+        """Read ``journal``; ``rewind`` must be called before the first record is asked for."""
+        self.journal = journal
+        self.name = name
+        self._tail = b""
+        self._scanner: Scanner | None = None
+
+    def rewind(self, generation: int) -> None:
+        """Start at the top of the file that has the name now. ``generation`` counts how often it was cleared."""
+        self._inode = self.journal.refresh()
+        self._offset = 0
+        self._before = b""
+        self._items: deque[Item] = deque()
+        self._scanner = Scanner(generation)
+
+    def is_another_file(self) -> bool:
+        """Say whether what was read so far no longer stands in the file under this name."""
+        if self._scanner is None or self.journal.refresh() != self._inode:
+            return True
+        if not self._offset:
+            return False
+        return self.journal.read_bytes(self._offset - len(self._before), len(self._before)) != self._before
+
+    def fill(self) -> None:
+        """Decode the next piece of the file unless decoded records are still waiting."""
+        if self._scanner is None or self._items or not self._inode:
+            return
+        for size in (CHUNK, 2 * MAX_RECORD_BYTES):
+            data = self.journal.read(self._offset, size)
+            self._items.extend(self._scanner.scan(data, self._offset))
+            if read := self._scanner.consumed:  # a block may be cut where this piece ends: then less than all
+                self._before = (self._before + data[max(0, read - _FINGERPRINT) : read])[-_FINGERPRINT:]
+                self._offset += read
+                return
+            if self.journal.size() - self._offset <= size:
+                return  # the rest is unfinished: half a line, or a block without its end
+        self._skip_oversize()
+
+    def __iter__(self) -> Iterator[Item]:
+        """Hand out the records and faults that were not handed out yet, up to the end of the file."""
+        while True:
+            self.fill()
+            if not self._items:
+                return
+            while self._items:
+                yield self._items.popleft()
+
+    def read_again(self, start: int, end: int, task_id: str) -> TaskRecord:
+        """Return a record that was handed out before, from its place in the file, under the id it has there."""
+        return Scanner.reread(self.journal.read_bytes(start, end - start), task_id)
+
+    def at_end(self) -> bool:
+        """Say whether every byte of the file has been handed out."""
+        return not self.unread()
+
+    def position(self) -> int:
+        """Return the offset behind the last record that was handed out."""
+        return self._items[0].start if self._items else self._offset
+
+    def unread(self) -> int:
+        """Return how many bytes of the file were not handed out yet."""
+        return self.journal.size() - self.position() if self._inode else 0
+
+    def line_number(self, offset: int) -> int:
+        """Return the number of the line that begins at ``offset``, counted from 1."""
+        count = 1
+        for start in range(0, offset, CHUNK):
+            count += self.journal.read_bytes(start, min(CHUNK, offset - start)).count(b"\n")
+        return count
+
+    def finish_last_line(self) -> None:
+        """End a last line that has no newline, if it is a whole record and has not grown since the last call.
+
+        Some editors save without a final newline; a record must not wait for the next one because of that.
+        """
+        tail = self.journal.read_bytes(self._offset, MAX_RECORD_BYTES) if self._inode else b""
+        if tail and tail == self._tail and not tail.endswith(b"\n") and is_complete(tail):
+            self.journal.append(b"")
+        self._tail = tail
+
+    def _skip_oversize(self) -> None:
+        """Hand out a line that is too long to be loaded as a fault, reading it piece by piece."""
+        digest, position, piece = hashlib.blake2b(digest_size=8), self._offset, b""
+        while b"\n" not in piece:
+            piece = self.journal.read_bytes(position, CHUNK)
+            if not piece:
+                return  # its end is not there yet
+            digest.update(piece)
+            position += len(piece)
+        end = position - len(piece) + piece.index(b"\n") + 1
+        fault = oversize(end - self._offset, digest.hexdigest())
+        self._items.append(Item(self._offset, end, fault))
+        self._offset, self._before = end, piece[: piece.index(b"\n") + 1][-_FINGERPRINT:]

@@ -1,0 +1,149 @@
+"""The two kinds of JSON lines pmtq writes: what was asked, and what became of it.
+
+1. ``task_id`` comes first in a line, so that ``grep`` shows one task's life in order.
+2. Times are RFC 3339 text in UTC, durations are seconds.
+3. Only what JSON can hold goes in, exactly as it is; the rest is refused by name instead of being bent into shape.
+4. Keys that this version does not know are left where they are: a line, once written, is never rewritten.
+
+It does not know about files: a record here is a typed struct on one side and a line of bytes on the other.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from pmtq.exceptions import NotSerializable
+
+MAX_RECORD_BYTES = 1024 * 1024
+MAX_NESTING = 100
+FORMAT_VERSION = 1
+
+
+class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
+    """One task that was asked for: a line of a queue file."""
+
+    task_id: str = ""
+    function: str
+    params: dict[str, Any] | list[Any] | None = None
+    """An object is keyword arguments, an array positional ones."""
+    args: list[Any] | None = None
+    """Positional arguments, when ``params`` holds keyword arguments too."""
+    sent: str = ""
+    """When a pmtq client wrote it; empty in a record typed by hand."""
+    eta: str = ""
+    """Not to be run before this time."""
+    expires: str = ""
+    """Not to be run from this time on."""
+    v: int = FORMAT_VERSION
+    """A record of a later format is left for a worker that can read it."""
+
+    def arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the positional and the keyword arguments of the call."""
+        if isinstance(self.params, dict):
+            return self.args or (), self.params
+        return self.params or self.args or (), {}
+
+
+class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
+    """One step in a task's life: a line of ``results.jsonl``."""
+
+    task_id: str = ""
+    status: str = ""
+    result: Any = None
+    attempt: int = 0
+    """How many starts count so far: one that was released before it began does not."""
+    worker: str = ""
+    at: str = ""
+    runtime: float = 0.0
+    """Seconds the function ran."""
+    eta: str = ""
+    error: dict[str, Any] | None = None
+    """``type`` and ``message`` of the exception, and its ``args`` where JSON can hold them."""
+    traceback: str = ""
+    sealed: str = ""
+    """Instead of a task: the name of a queue file that was sealed (see ``sealing``) …"""
+    size: int = 0
+    """… and how many of its bytes were carried over."""
+
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+"""Turn a record into JSON bytes, without a newline."""
+encode_lines = _encoder.encode_lines
+"""Turn a list of records into JSON lines, each ending in a newline."""
+decode_task = msgspec.json.Decoder(TaskRecord).decode
+"""Turn one line into a TaskRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
+decode_state = msgspec.json.Decoder(StateRecord).decode
+"""Turn one line into a StateRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
+
+
+def new_task_id() -> str:
+    """Return 22 random hexadecimal digits: 88 bits, so that two never meet by chance."""
+    return os.urandom(11).hex()
+
+
+def timestamp(at: float) -> str:
+    """Return a time, given in seconds since 1970, as RFC 3339 text in UTC with milliseconds."""
+    return _milliseconds(int(at * 1000))
+
+
+@lru_cache(maxsize=4)  # many records of one busy millisecond share their time
+def _milliseconds(at: int) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at // 1000))}.{at % 1000:03d}Z"
+
+
+def epoch(text: str) -> float:
+    """Return RFC 3339 text as seconds since 1970; a time without an offset counts as UTC.
+
+    Raises ``ValueError`` for text that is no time.
+    """
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+PLAIN: frozenset[type] = frozenset({str, int, bool, type(None)})
+"""Types of which JSON can hold every value."""
+
+
+def require_json(value: object, where: str, depth: int = 0) -> None:
+    """Raise ``NotSerializable``, naming the place, unless JSON can hold ``value`` as it is.
+
+    A tuple passes and becomes an array. ``where`` reads like ``argument 'when'``.
+    """
+    kind = type(value)
+    if kind in PLAIN:
+        return
+    if depth > MAX_NESTING:
+        raise NotSerializable(where, value, f"is nested deeper than {MAX_NESTING} levels")
+    if kind is float:
+        if not math.isfinite(value):  # type: ignore[arg-type]  (mypy does not narrow by `kind`)
+            raise NotSerializable(where, value, f"is {value}, which JSON cannot hold")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            if type(item) not in PLAIN:
+                require_json(item, f"{where}[{index}]", depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise NotSerializable(where, value, f"has the key {key!r}; in JSON every key is text")
+            if type(item) not in PLAIN:
+                require_json(item, f"{where}[{key!r}]", depth + 1)
+    else:
+        raise NotSerializable(where, value, f"is a {kind.__name__} ({_shown(value)}), which JSON cannot hold")
+
+
+def _shown(value: object, longest: int = 80) -> str:
+    """Return the value as a message can show it, shortened, even when its own ``repr`` fails."""
+    try:
+        text = str(value)
+    except Exception as error:  # noqa: BLE001  (a broken __str__ must not hide the message)
+        text = f"its str() raises {type(error).__name__}"
+    return text if len(text) <= longest else text[:longest] + "…"

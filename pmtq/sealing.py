@@ -1,0 +1,238 @@
+"""Keeps both files short: what is done with goes out by way of ``sealed/``; what is owed is carried over.
+
+1. Nothing is removed while it is the only copy: results are on disk before a queue file loses the records they end.
+2. A queue file is renamed, never emptied in place: a ``>>`` that races lands in a file that is read once more before
+   it is removed.
+3. Any step may be the last one before a crash. What a dead sealer left half done is found by task id and finished.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Set
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from pmtq import disk
+from pmtq.folder import Folder
+from pmtq.journal import Journal
+from pmtq.ledger import Ledger
+from pmtq.reader import QueueReader
+from pmtq.records import StateRecord, decode_state, encode, encode_lines, timestamp
+from pmtq.scan import with_task_id
+from pmtq.states import FINAL_STATES
+
+SEAL_BYTES = 16 * 1024 * 1024
+"""Results longer than this are sealed once they are also longer than the backlog: so carrying the backlog over costs
+each task a bounded share, and a starting worker has a bounded amount to read."""
+IDLE_SEAL_BYTES = 1024 * 1024
+"""The same when nothing is owed, so that it costs nothing. Shorter results stay where a person finds them at once."""
+GRACE = 2.0
+"""Seconds a sealed queue file is kept at least, for whoever opened it under its old name."""
+BLIND_GRACE = 60.0
+"""The same where the system cannot tell whether a file is still open for writing."""
+RESULT_EXPIRES = 24 * 3600.0
+"""Seconds that sealed results are kept; Celery's default."""
+_PIECE = 4 * 1024 * 1024
+
+Span = tuple[int, int, str]
+"""A record's place in a file: offset of its first byte, offset behind its last, and its id."""
+
+
+def generation(folder: Folder, queue: str, ledger: Ledger) -> int:
+    """Return how often the queue's file has been sealed: a line typed again into a cleared file is a new task."""
+    sealed = [path.name for name, _, path in folder.sealed_queues() if name == queue]
+    return max((_number(name, folder, queue) for name in [*sealed, *ledger.sealed]), default=-1) + 1
+
+
+class Share(NamedTuple):
+    """One queue file as a worker has read it so far."""
+
+    reader: QueueReader
+    owed: list[Span]
+    """The records it has read that are not done with, in file order."""
+
+
+def is_outgrown(results_bytes: int, backlog_bytes: int, *, idle: bool) -> bool:
+    """Say whether the results should start afresh, given how many bytes of records still wait."""
+    return results_bytes > (IDLE_SEAL_BYTES if idle else max(SEAL_BYTES, backlog_bytes))
+
+
+def seal(
+    folder: Folder, results: Journal, ledger: Ledger, shares: list[Share], unread: set[str], now: float, *, renew: bool
+) -> None:
+    """Start the files of ``shares`` afresh with what is owed; remove what was sealed long enough ago.
+
+    The caller holds the results' lock, and ``ledger`` knows every line of them. ``unread`` are the final ids whose
+    records its readers have not come to yet. With ``renew`` the results start afresh too; then ``shares`` must be
+    all queues of the folder, because nothing else says any more which of their records are final.
+    """
+    results.sync()
+    for share in shares:
+        _seal_queue(folder, results, ledger, share, unread, now)
+    _sweep(folder, results, ledger, now)
+    if renew:
+        _renew_results(folder, results, ledger)
+
+
+def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, unread: set[str], now: float) -> None:
+    reader, journal = share.reader, share.reader.journal
+    owed = list(share.owed)
+    with journal.hold():
+        # Records that other workers have ended stand a little way ahead; behind the last of them all is owed.
+        for item in reader if unread else ():
+            if item.record.task_id in ledger.final:
+                unread.discard(item.record.task_id)
+            else:
+                owed.append((item.start, item.end, item.record.task_id))
+            if not unread:
+                break
+        rest, size = reader.position(), journal.size()
+        if rest == sum(end - start for start, end, _ in owed):
+            return  # nothing in it is done with
+        target = folder.sealed_queue(reader.name, generation(folder, reader.name, ledger))
+        disk.make_folder(folder.sealed)
+        journal.set_aside(target)
+        old = Journal(target)
+        old.refresh()
+        _carry(old, journal, owed)
+        _copy(old, journal, rest, size)
+        old.close()
+        _declare(results, ledger, target, size, now)
+
+
+def _carry(source: Journal, target: Journal, spans: Iterable[Span]) -> None:
+    """Append records of ``source`` to ``target``, under the ids they have there."""
+    for some in _batches(spans, 1000):
+        target.write(b"".join(with_task_id(source.read_bytes(start, end - start), name) for start, end, name in some))
+
+
+def _batches(spans: Iterable[Span], size: int) -> Iterator[list[Span]]:
+    spans = iter(spans)
+    while some := list(islice(spans, size)):
+        yield some
+
+
+def _copy(source: Journal, target: Journal, offset: int, end: int) -> None:
+    """Append the bytes of ``source`` from ``offset`` to ``end`` to ``target``, whole lines at a time."""
+    while offset < end:
+        piece = source.read(offset, _PIECE) or source.read_bytes(offset, end - offset)
+        target.write(piece)
+        offset += len(piece)
+
+
+def _declare(results: Journal, ledger: Ledger, sealed: Path, size: int, now: float) -> None:
+    """Write down that the first ``size`` bytes of a sealed file have been carried over."""
+    line = StateRecord(at=timestamp(now), sealed=sealed.name, size=size)
+    results.write(encode_lines([line]))
+    ledger.apply(line)
+
+
+def _sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
+    """Read sealed queue files once more, then remove them; remove results that have expired."""
+    for queue, number, path in folder.sealed_queues():
+        status = path.stat()
+        if 0 <= now - status.st_ctime < GRACE:
+            continue
+        carried = ledger.sealed.get(path.name)
+        journal = Journal(folder.queue(queue))
+        with journal.hold():
+            if carried is None or carried < status.st_size:
+                known = _known_elsewhere(folder, ledger, journal) if carried is None else frozenset()
+                old = Journal(path)
+                _carry(old, journal, _spans(old, number, carried or 0, known))
+                _declare(results, ledger, path, status.st_size, now)
+            elif not _may_still_be_written(path, now):
+                journal.sync()  # what was carried over stands nowhere else from now on
+                disk.remove(path)
+        journal.close()
+    if not folder.sealed_queues():
+        for path in folder.sealed_results():
+            if now - path.stat().st_mtime > RESULT_EXPIRES:
+                disk.remove(path)
+
+
+def _spans(journal: Journal, number: int, offset: int, known: Set[str]) -> Iterator[Span]:
+    """Yield the records from ``offset`` on whose ids are not ``known``."""
+    reader = QueueReader(journal)
+    reader.rewind(number)
+    for item in reader:
+        if item.start >= offset and item.record.task_id not in known:
+            yield item.start, item.end, item.record.task_id
+
+
+def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal) -> set[str]:
+    """Return the ids that are done with, or that stand in the new queue file already.
+
+    Needed when a sealer died at work: some of the records have been carried over, some have not.
+    """
+    known = set(ledger.final)
+    for path in folder.sealed_results():
+        for line in path.read_bytes().splitlines():
+            try:
+                state = decode_state(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue
+            if state.status in FINAL_STATES:
+                known.add(state.task_id)
+    reader = QueueReader(journal)
+    reader.rewind(0)
+    for item in reader:
+        known.add(item.record.task_id)
+    return known
+
+
+def _renew_results(folder: Folder, results: Journal, ledger: Ledger) -> None:
+    """Start the results afresh with what live tasks need; the old file stays readable in ``sealed/`` until it expires."""
+    newest = {sealed: size for sealed, size in ledger.sealed.items() if (folder.sealed / sealed).exists()}
+    for queue in folder.queue_names():  # the numbers go on counting
+        names = [name for name in ledger.sealed if _number(name, folder, queue) >= 0]
+        if names:
+            last = max(names, key=lambda name: _number(name, folder, queue))
+            newest[last] = ledger.sealed[last]
+    lines = [*ledger.open.values(), *(StateRecord(sealed=name, size=size) for name, size in newest.items())]
+    draft = folder.next_results.with_suffix(".draft")
+    disk.make_folder(folder.sealed)
+    disk.remove(draft)
+    descriptor = disk.open_file(draft)
+    try:
+        disk.append(descriptor, encode_lines(lines), draft, 0)
+        disk.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    disk.rename(draft, folder.next_results)
+    numbers = [int(path.name.split(".")[1]) for path in folder.sealed_results()]
+    results.sync()
+    # Between these two renames the file has no name; whoever locks it then gives it to `next_results` (see Journal).
+    disk.rename(results.path, folder.sealed / f"results.{max(numbers, default=-1) + 1}.jsonl")
+    disk.rename(folder.next_results, results.path)
+    disk.fsync_folder(folder.path)
+    disk.fsync_folder(folder.sealed)
+
+
+def _may_still_be_written(path: Path, now: float) -> bool:
+    """Say whether some process has the file open for writing, such as a shell's ``cat >>``."""
+    if sys.platform != "linux":
+        return now - path.stat().st_ctime < BLIND_GRACE
+    import fcntl  # noqa: PLC0415  (does not exist on Windows)
+
+    descriptor = disk.open_file(path, write=False, create=False)
+    try:
+        # The kernel grants a read lease only on a file that nobody has open for writing: fcntl(2), "Leases".
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _number(sealed: str, folder: Folder, queue: str) -> int:
+    """Return the generation in the name of a sealed file of ``queue``, -1 for any other name."""
+    stem, _, number = sealed.removesuffix(".jsonl").rpartition(".")
+    return int(number) if stem == folder.queue(queue).stem and number.isdigit() else -1

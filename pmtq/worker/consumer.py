@@ -1,0 +1,242 @@
+"""The loop of one worker process: claim a batch, run it, settle it together with the next claim.
+
+1. A batch is as many tasks as are expected to take ``BATCH_SECONDS`` together, going by how long each function took.
+2. Each outcome is noted the moment it is there, so that a killed worker repeats at most the task it was running.
+3. If a task takes longer than expected, a second thread posts what is finished and gives back what has not begun.
+
+It does not know signals, processes or the command line: whoever runs it calls ``stop``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from pmtq.app import Task
+from pmtq.claim import Claim, Claimer
+from pmtq.disk import nudge
+from pmtq.exceptions import OperationalError
+from pmtq.folder import Folder
+from pmtq.presence import Presence
+from pmtq.records import StateRecord, TaskRecord, timestamp
+from pmtq.states import RELEASED, SUCCESS
+from pmtq.watch import SLOW_POLL, Watch
+from pmtq.worker.execute import execute
+from pmtq.worker.pace import FullSpeed, Slow
+
+logger = logging.getLogger("pmtq.worker")
+
+BATCH_SECONDS = 0.005
+"""Work in one batch: long enough to make the lock cheap, short enough that an idle worker does not wait for a share."""
+BATCH_TASKS = 1000
+OVERDUE = 0.05
+"""Seconds after which the rest of a batch no longer waits for the task that is running."""
+TIDY_SECONDS = 1.0
+"""Idle time after which queues that are done with are cleared; while busy, how often their size is looked at."""
+
+
+class Consumer:
+    """One process's share of a worker."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        presence: Presence,
+        queues: list[str],
+        tasks: Mapping[str, Task[..., object]],
+        pace: FullSpeed | Slow | None = None,
+    ) -> None:
+        """Serve ``queues`` of ``folder`` with ``tasks``, under the name that ``presence`` holds."""
+        self._folder = folder
+        self._tasks = tasks
+        self._queues = queues
+        self._notes = presence.notes
+        self._claimer = Claimer(folder, presence, queues, {name: task.acks_late for name, task in tasks.items()})
+        self._pace = pace or FullSpeed()
+        self._names = frozenset(folder.queue(name).name for name in queues)
+        self._watch: Watch | None = None
+        self._stopping = False
+        self._tell = logger.isEnabledFor(logging.INFO)
+        self._expected = dict.fromkeys(tasks, BATCH_SECONDS)
+        """Seconds a task of each function is expected to take: a new function is tried alone."""
+        self._batch: deque[Claim] = deque()
+        self._outcomes: list[StateRecord] = []
+        self._mutex = threading.Lock()
+        """Guards notes, outcomes and the claimer between the two threads."""
+        self._several = threading.Event()
+        self._begun = 0
+
+    def run(self, *, burst: bool = False, still_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Work until ``stop`` is called or ``still_wanted`` says no; with ``burst`` until nothing is left to run now."""
+        self._claimer.succeed_namesake(time.time())
+        self._watch = Watch(self._folder.path, self._names)
+        threading.Thread(target=self._watch_over_batch, daemon=True, name="pmtq-overdue").start()
+        busy = tidied = time.monotonic()
+        told = True
+        try:
+            while not self._stopping and still_wanted():
+                seen = self._watch.seen()
+                self._fill_batch()
+                now = time.monotonic()
+                if self._batch:
+                    if not told:
+                        self._watch.found_by_looking()
+                    self._run_batch()
+                    busy, told = now, True
+                elif burst:
+                    break
+                else:
+                    told = self._watch.wait(seen, self._until_due())
+                if now - tidied >= TIDY_SECONDS:
+                    self._tidy(idle=now - busy >= TIDY_SECONDS)
+                    tidied = now
+            self._finish(burst=burst)
+        finally:
+            self._stopping = True
+            self._several.set()
+            self._watch.close()
+
+    def stop(self) -> None:
+        """End after the task that is running; may be called from a signal handler."""
+        self._stopping = True
+        self._pace.stop()
+
+    def _fill_batch(self) -> None:
+        """Settle what has been run, and claim the next batch."""
+        if self._pace.waits and (record := self._peek()):
+            self._pace.at("seen", record, "its line stands in the queue file, and no final line in results.jsonl")
+        with self._mutex:
+            claims = self._exchange([], self._wanted())
+            self._batch.extend(claims)
+        if len(claims) > 1:
+            self._several.set()
+
+    def _wanted(self) -> Callable[[TaskRecord], bool]:
+        """Return the question put before each claim of a new batch: shall this task be in it?"""
+        room, taken = BATCH_SECONDS, 0
+
+        def wanted(record: TaskRecord) -> bool:
+            nonlocal room, taken
+            room -= self._expected[record.function]
+            taken += 1
+            return taken == 1 or (room >= 0 and taken <= BATCH_TASKS and not self._pace.waits)
+
+        return wanted
+
+    def _peek(self) -> TaskRecord | None:
+        """Return the task that would be claimed next, leaving it where it is."""
+        seen: list[TaskRecord] = []
+        with self._mutex:
+            self._exchange([], lambda record: bool(seen.append(record)))
+        return seen[0] if seen else None
+
+    def _exchange(self, unbegun: list[StateRecord], wanted: Callable[[TaskRecord], bool] | None = None) -> list[Claim]:
+        """Post the outcomes that are there, give ``unbegun`` back, and claim; hold the mutex."""
+        try:
+            claims = self._claimer.exchange(self._outcomes + unbegun, time.time(), wanted)
+        except OperationalError as error:
+            logger.error("%s Trying again; %d outcomes are kept.", error, len(self._outcomes))  # noqa: TRY400
+            time.sleep(SLOW_POLL)
+            return []
+        self._outcomes = []
+        self._notes.clear()
+        return claims
+
+    def _run_batch(self) -> None:
+        """Run the claimed tasks in the order they were claimed."""
+        batch, expected = self._batch, self._expected
+        began = time.perf_counter()
+        while batch and not self._stopping:
+            try:
+                claim = batch.popleft()
+            except IndexError:  # the other thread has just given the rest back
+                break
+            self._begun += 1
+            function = claim.record.function
+            if self._pace.waits:
+                self._pace.at("claimed", claim.record, "its STARTED line stands in results.jsonl")
+                self._pace.at("running", claim.record, "the function is called now")
+            outcome, line, ended = execute(claim, self._tasks[function].run, began)
+            with self._mutex:
+                self._outcomes.append(outcome)
+                if not self._notes.add(line):
+                    self._exchange([])
+            # A slower function counts at once, a faster one by and by: too large a batch is worse than too small a one.
+            spent, began = ended - began, ended
+            expected[function] += (spent - expected[function]) * (1.0 if spent > expected[function] else 0.1)
+            if self._tell or outcome.status != SUCCESS:
+                tell(claim, outcome)
+            if self._pace.waits:
+                self._show_the_end(claim)
+        self._begun += 1
+
+    def _show_the_end(self, claim: Claim) -> None:
+        with self._mutex:
+            self._exchange([])
+        self._pace.at("result", claim.record, "its final line stands in results.jsonl")
+        self._tidy(idle=True)
+        self._pace.at("cleared", claim.record, "once every record is final, the queue file is empty again")
+
+    def _watch_over_batch(self) -> None:
+        """Post what is finished and give back the rest whenever one task of a batch takes long; runs in a thread."""
+        while not self._stopping:
+            self._several.wait()
+            begun = self._begun
+            time.sleep(OVERDUE)
+            if self._begun != begun:
+                continue
+            with self._mutex:
+                if self._batch or self._outcomes:
+                    self._give_back()
+                self._several.clear()
+                if self._batch:  # filled in this instant
+                    self._several.set()
+
+    def _give_back(self) -> None:
+        """Post the outcomes and release what has not begun, so that another worker may take it; hold the mutex."""
+        unbegun = []
+        while self._batch:
+            unbegun.append(self._batch.popleft())
+        at = timestamp(time.time())
+        lines = [
+            StateRecord(claim.started.task_id, RELEASED, None, claim.started.attempt - 1, claim.started.worker, at)
+            for claim in unbegun
+        ]
+        self._exchange(lines)
+        if self._outcomes:  # it could not be written: they are still ours
+            self._batch.extend(unbegun)
+            return
+        for claim in unbegun[:1]:
+            nudge(self._folder.queue(self._queues[claim.place.queue]))
+
+    def _finish(self, *, burst: bool) -> None:
+        with self._mutex:
+            self._give_back()
+        if burst:
+            self._tidy(idle=True)
+
+    def _tidy(self, *, idle: bool) -> None:
+        with self._mutex:
+            try:
+                self._claimer.tidy(time.time(), idle=idle)
+            except OperationalError as error:
+                logger.error("%s Clearing is tried again later.", error)  # noqa: TRY400
+
+    def _until_due(self) -> float:
+        """Return the seconds until the next waiting task may start."""
+        due = self._claimer.next_due()
+        return SLOW_POLL if due is None else max(0.0, due - time.time())
+
+
+def tell(claim: Claim, outcome: StateRecord) -> None:
+    """Log in one line what happened to a task and how long it took."""
+    again = f" (attempt {outcome.attempt})" if outcome.attempt > 1 else ""
+    head = f"{claim.record.function} {outcome.task_id}{again} {outcome.status} in {outcome.runtime:.4f} s"
+    if outcome.error:
+        logger.error("%s: %s: %s", head, outcome.error["type"], outcome.error["message"])
+        logger.debug("%s", outcome.traceback)
+    else:
+        logger.info("%s: %.200r", head, outcome.result)
