@@ -99,9 +99,9 @@ class PMTQ:
         durable: bool | None = None,
     ) -> AsyncResult:
         """Post a call to the function called ``name``, which only the worker need have; see ``Task.apply_async``."""
-        args = args if type(args) is list else list(args)
-        kwargs = kwargs if type(kwargs) is dict else dict(kwargs or {})
-        if not (PLAIN.issuperset(map(type, args)) and PLAIN.issuperset(map(type, kwargs.values()))):
+        args = list(args)
+        kwargs = dict(kwargs) if kwargs else {}
+        if (args and not PLAIN.issuperset(map(type, args))) or kwargs:
             _require_json(name, args, kwargs)
         now = time.time()
         record = TaskRecord(
@@ -169,7 +169,9 @@ class Task(Generic[P, R]):
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """Post a call with these arguments; short for ``apply_async(args, kwargs)``."""
-        return self.apply_async(args, kwargs)
+        if kwargs or len(args) != self._positional:
+            self._check(args, kwargs)
+        return self.app.send_task(self.name, args, kwargs, queue=self.queue, durable=self.durable)
 
     def apply_async(
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -182,18 +184,15 @@ class Task(Generic[P, R]):
         fit the function, ``NotSerializable`` for those that JSON cannot hold, ``OperationalError`` if the queue
         cannot be written; in each case nothing was queued.
         """
-        args = list(args)
-        if kwargs or len(args) != self._positional:
-            self._check(args, kwargs or {})
-        options.setdefault("queue", self.queue)
-        options.setdefault("durable", self.durable)
-        return self.app.send_task(self.name, args, kwargs, **options)
+        args = tuple(args)
+        self._check(args, kwargs or {})
+        return self.app.send_task(self.name, args, kwargs, **{"queue": self.queue, "durable": self.durable, **options})
 
     def AsyncResult(self, id: str) -> AsyncResult:  # noqa: A002, N802  (Celery's names)
         """Return the promise of one of this task's calls, of which only the id is known."""
         return AsyncResult(id, self.app.backend, self.name)
 
-    def _check(self, args: list[Any], kwargs: Mapping[str, Any]) -> None:
+    def _check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as error:

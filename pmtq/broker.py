@@ -24,27 +24,32 @@ class Broker:
 
     def publish(self, record: TaskRecord, queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
         """Append one record to ``queue``; see ``Journal.append`` for ``durable`` and for what it raises."""
-        self._journal(queue).append(_line(record), durable=durable)
+        line = encode(record) + b"\n"
+        if len(line) > MAX_RECORD_BYTES:
+            raise _too_long(record, len(line))
+        journal = self._queues.get(queue) or self._open(queue)
+        journal.append(line, durable=durable)
 
     def publish_many(self, records: Iterable[TaskRecord], queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
         """Append several records in one write: all of them stand in the file, or none."""
-        if lines := b"".join(map(_line, records)):
-            self._journal(queue).append(lines, durable=durable)
+        lines = []
+        for record in records:
+            lines.append(encode(record) + b"\n")
+            if len(lines[-1]) > MAX_RECORD_BYTES:
+                raise _too_long(record, len(lines[-1]))
+        if lines:
+            journal = self._queues.get(queue) or self._open(queue)
+            journal.append(b"".join(lines), durable=durable)
 
-    def _journal(self, queue: str) -> Journal:
-        journal = self._queues.get(queue)
-        if journal is None:
-            journal = self._queues[queue] = Journal(self.folder.queue(queue))
+    def _open(self, queue: str) -> Journal:
+        journal = self._queues[queue] = Journal(self.folder.queue(queue))
         return journal
 
 
-def _line(record: TaskRecord) -> bytes:
-    line = encode(record) + b"\n"
-    if len(line) > MAX_RECORD_BYTES:
-        raise NotSerializable(
-            f"the record of {record.function}",
-            record,
-            f"has {len(line):,} bytes and the limit is {MAX_RECORD_BYTES:,}. Nothing was queued. "
-            "Put the data into a file and send its path",
-        )
-    return line
+def _too_long(record: TaskRecord, size: int) -> NotSerializable:
+    return NotSerializable(
+        f"the record of {record.function}",
+        record,
+        f"has {size:,} bytes and the limit is {MAX_RECORD_BYTES:,}. Nothing was queued. "
+        "Put the data into a file and send its path",
+    )

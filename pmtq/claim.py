@@ -196,10 +196,13 @@ class Claimer:
         """Apply one line to the ledger, and move the record's place to where it is looked for next."""
         if not self.ledger.apply(state):
             return False
+        place = self._held.pop(state.task_id, None)
         if state.status in FINAL_STATES:
-            if self._held.pop(state.task_id, None) is None:
+            if place is None:
                 self._unread.add(state.task_id)
-        elif state.status != STARTED and (place := self._held.pop(state.task_id, None)):
+        elif place and state.status == STARTED:
+            self._held[state.task_id] = place
+        elif place:
             if state.status == RETRY:
                 heappush(self._later, (epoch(state.eta), place))
             else:

@@ -88,11 +88,10 @@ def append(descriptor: int, data: bytes, path: Path, before: int) -> None:
     The caller holds the file's lock and has seen it end at byte ``before``.
     """
     try:
-        written = os.write(descriptor, data)
+        if (written := os.write(descriptor, data)) == len(data):
+            return
     except OSError as error:
         raise cannot("append to", path, error, f"It still ends at byte {before}, as before.") from error
-    if written == len(data):
-        return
     # Disk full or quota reached in mid-record. A stranger's `>>` may have landed behind the half record by now;
     # then the half record stays, is later rejected as a fragment, and the stranger's line survives.
     if os.fstat(descriptor).st_size == before + written:

@@ -78,11 +78,9 @@ class Folder:
 
     def sealed_queues(self) -> list[tuple[str, int, Path]]:
         """Return queue name, generation and path of each sealed queue file, oldest first."""
-        found = []
-        for path in self._sealed():
-            if match := _SEALED_QUEUE.fullmatch(path.name):
-                found.append((match["name"] or DEFAULT_QUEUE, int(match["generation"]), path))
-        return sorted(found, key=lambda entry: (entry[0], entry[1]))
+        matches = [(path, _SEALED_QUEUE.fullmatch(path.name)) for path in self._sealed()]
+        found = [(match["name"] or DEFAULT_QUEUE, int(match["generation"]), path) for path, match in matches if match]
+        return sorted(found)
 
     def sealed_results(self) -> list[Path]:
         """Return the sealed results files, newest first."""

@@ -30,26 +30,20 @@ class Ledger:
 
     def apply(self, state: StateRecord) -> bool:
         """Take in the next line; return whether it changed anything."""
-        task_id = state.task_id
-        if state.sealed:
-            self.sealed[state.sealed] = state.size
-            return False
+        task_id, status = state.task_id, state.status
         if task_id in self.final:
             return False
-        if state.status in FINAL_STATES:
+        if status in FINAL_STATES:
             self.final.add(task_id)
             self.open.pop(task_id, None)
-        elif state.status in _MOVES:
+        elif status in _MOVES:
             self.open.pop(task_id, None)  # behind the others again: the order of `open` is the order of the moves
             self.open[task_id] = state
+        elif state.sealed:
+            self.sealed[state.sealed] = state.size
         else:
             return False  # a progress report: whoever held the task holds it still
         return True
-
-    def is_held(self, task_id: str) -> bool:
-        """Say whether a worker has started the task and not ended it."""
-        state = self.open.get(task_id)
-        return state is not None and state.status == STARTED
 
     def holders(self) -> set[str]:
         """Return the names of the workers that hold a task, alive or not."""

@@ -64,12 +64,13 @@ class QueueReader:
 
     def __iter__(self) -> Iterator[Item]:
         """Hand out the records and faults that were not handed out yet, up to the end of the file."""
+        items = self._items
         while True:
             self.fill()
-            if not self._items:
+            if not items:
                 return
-            while self._items:
-                yield self._items.popleft()
+            while items:
+                yield items.popleft()
 
     def read_again(self, start: int, end: int, task_id: str) -> TaskRecord:
         """Return a record that was handed out before, from its place in the file, under the id it has there."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pmtq import exceptions
 from pmtq.backend import Backend
-from pmtq.exceptions import TaskError, TaskRevokedError, TimeoutError, WorkerLostError
+from pmtq.exceptions import TaskError, TaskRevokedError, WorkerLostError
 from pmtq.records import StateRecord
 from pmtq.states import EXCEPTION_STATES, FAILURE, FINAL_STATES, SUCCESS
 
@@ -16,12 +17,13 @@ from pmtq.states import EXCEPTION_STATES, FAILURE, FINAL_STATES, SUCCESS
 class AsyncResult:
     """The promise of a result, named by its task id."""
 
+    _final: StateRecord | None = None
+
     def __init__(self, id: str, backend: Backend, task_name: str = "") -> None:  # noqa: A002  (Celery's name)
         """Take the task's id; nothing is read until something is asked."""
         self.id = id
         self.name = task_name
         self._backend = backend
-        self._final: StateRecord | None = None
 
     @property
     def task_id(self) -> str:
@@ -71,7 +73,7 @@ class AsyncResult:
         """
         self._final = self._final or self._backend.wait(self.id, timeout)
         if self._final is None:
-            raise TimeoutError(
+            raise exceptions.TimeoutError(
                 f"task {self.id} is {self.state} after {timeout:g} s. It is still queued or running, and its result "
                 f"will be kept. Is a worker there, and what does the task wait for? pmtq status; pmtq queue"
             )

@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from pmtq.records import MAX_NESTING, MAX_RECORD_BYTES, TaskRecord, decode_task, epoch
 
+_TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 BLOCK_START, BLOCK_END = b"--{", b"}--"
 _BOM = b"\xef\xbb\xbf"
 _NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -73,19 +75,28 @@ class Scanner:
 
         An unfinished ``--{`` block at the end is left out: the next call must begin ``consumed`` bytes further on.
         """
+        pieces = lines.split(b"\n")
+        del pieces[-1]
+        try:
+            records = list(map(decode_task, pieces))
+        except _NOT_JSON:
+            return self._scan_one_by_one(lines, pieces, offset)
+        if not all(record.sent and record.task_id for record in records):
+            return self._scan_one_by_one(lines, pieces, offset)
+        self.consumed = len(lines)
+        ends = list(accumulate([len(piece) + 1 for piece in pieces], initial=offset))
+        return list(map(Item, ends, ends[1:], records))
+
+    def _scan_one_by_one(self, lines: bytes, pieces: list[bytes], offset: int) -> list[Item]:
+        """Do the same with a closer look, where a person or another program may have had a hand in it."""
         items = []
         start = end = 0
-        for line in lines.split(b"\n")[:-1]:
+        for line in pieces:
             if start < end:  # inside a block that was read as a whole
                 start += len(line) + 1
                 continue
             end = start + len(line) + 1
-            try:
-                record = decode_task(line)
-                trusted = record.sent and record.task_id
-            except _NOT_JSON:
-                trusted = False
-            if trusted:
+            if (record := _trusted(line)) is not None:
                 items.append(Item(offset + start, offset + end, record))
             elif text := line.removeprefix(_BOM).strip():
                 if text.startswith(BLOCK_START):
@@ -172,6 +183,15 @@ def is_complete(source: bytes) -> bool:
     return True
 
 
+def _trusted(line: bytes) -> TaskRecord | None:
+    """Return the record in a line that a pmtq client wrote, None if it is not clearly that."""
+    try:
+        record = decode_task(line)
+    except _NOT_JSON:
+        return None
+    return record if record.sent and record.task_id else None
+
+
 def _is_record(line: bytes) -> bool:
     try:
         decode_task(line)
@@ -221,20 +241,18 @@ def _explained(error: json.JSONDecodeError, body: str, lead: int) -> tuple[str, 
     found = body[error.pos : error.pos + 1]
     before = body[: error.pos].rstrip()
     place = lead + error.pos
-    if found in {"“", "”", "„", "‘", "’"}:
+    if found in _TYPOGRAPHIC_QUOTES:
         return f"found a typographic quote ({found})", place, 'Use the plain quote "'
     if found == "'":
         return "found a single quote (')", place, 'JSON text stands between double quotes "'
-    if found in {"}", "]"} and before.endswith(","):
-        comma = lead + len(before) - 1
-        return "found a comma with nothing behind it", comma, "Take the last comma away"
-    if error.msg.startswith("Illegal trailing comma"):  # Python 3.13 and later point at the comma themselves
-        return "found a comma with nothing behind it", place, "Take the last comma away"
+    # Python 3.13 and later point at the comma, earlier ones at what stands behind it.
+    if error.msg.startswith("Illegal trailing comma") or (found in {"}", "]"} and before.endswith(",")):
+        comma = error.pos if found == "," else len(before) - 1
+        return "found a comma with nothing behind it", lead + comma, "Take the last comma away"
     if error.msg == "Extra data":
         return "a second value begins on the same line", place, "Put each record on a line of its own"
-    if not found:
-        return f"the record ends too early: {error.msg.lower()}", place, "Close every brace, bracket and quote"
-    return f"{error.msg[0].lower()}{error.msg[1:]}, found {found!r}", place, "Compare it with a line that ran"
+    reason = f"{error.msg[0].lower()}{error.msg[1:]}, found {found!r}" if found else "the record ends too early"
+    return reason, place, "Close every brace, bracket and quote, and compare it with a line that ran"
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from pmtq.folder import Folder
 from pmtq.journal import Journal
 from pmtq.ledger import Ledger
 from pmtq.reader import QueueReader
-from pmtq.records import StateRecord, decode_state, encode, encode_lines, timestamp
+from pmtq.records import StateRecord, decode_state, encode_lines, timestamp
 from pmtq.scan import with_task_id
 from pmtq.states import FINAL_STATES
 
@@ -156,7 +157,7 @@ def _sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None
                 disk.remove(path)
 
 
-def _spans(journal: Journal, number: int, offset: int, known: Set[str]) -> Iterator[Span]:
+def _spans(journal: Journal, number: int, offset: int, known: AbstractSet[str]) -> Iterator[Span]:
     """Yield the records from ``offset`` on whose ids are not ``known``."""
     reader = QueueReader(journal)
     reader.rewind(number)

@@ -9,9 +9,9 @@ It does not know what is in the files.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from os.path import basename
 from pathlib import Path
 
 from watchdog.events import (
@@ -100,7 +100,7 @@ class Watch(FileSystemEventHandler):
         with self._changed:
             if not self._waiting and time.monotonic() - self._waited > LINGER:
                 watch, self._watch = self._watch, None
-            elif self._names.isdisjoint((basename(event.src_path), basename(event.dest_path))):
+            elif not {_last_part(event.src_path), _last_part(event.dest_path)} & self._names:
                 return
             else:
                 watch = None
@@ -128,3 +128,7 @@ class Watch(FileSystemEventHandler):
     def _fall_back(self, why: str) -> None:
         self._poll = DEAF_POLL
         logger.warning("%s; looking every %g s instead", why, DEAF_POLL)
+
+
+def _last_part(path: str | bytes) -> str:
+    return os.fsdecode(path).rpartition(os.sep)[2]

@@ -65,7 +65,7 @@ class Consumer:
         self._batch: deque[Claim] = deque()
         self._outcomes: list[StateRecord] = []
         self._mutex = threading.Lock()
-        """Guards notes, outcomes and the claimer between the two threads."""
+        """Held while the claimer is used. Outcomes are appended without it, which is one atomic step."""
         self._several = threading.Event()
         self._begun = 0
 
@@ -110,12 +110,13 @@ class Consumer:
             self._pace.at("seen", record, "its line stands in the queue file, and no final line in results.jsonl")
         with self._mutex:
             claims = self._exchange([], self._wanted())
+            self._forget_notes()
             self._batch.extend(claims)
         if len(claims) > 1:
             self._several.set()
 
     def _wanted(self) -> Callable[[TaskRecord], bool]:
-        """Return the question put before each claim of a new batch: shall this task be in it?"""
+        """Return what a new batch asks before each claim: whether this task shall be in it."""
         room, taken = BATCH_SECONDS, 0
 
         def wanted(record: TaskRecord) -> bool:
@@ -129,25 +130,31 @@ class Consumer:
     def _peek(self) -> TaskRecord | None:
         """Return the task that would be claimed next, leaving it where it is."""
         seen: list[TaskRecord] = []
+
+        def look_at(record: TaskRecord) -> bool:
+            seen.append(record)
+            return False
+
         with self._mutex:
-            self._exchange([], lambda record: bool(seen.append(record)))
+            self._exchange([], look_at)
         return seen[0] if seen else None
 
     def _exchange(self, unbegun: list[StateRecord], wanted: Callable[[TaskRecord], bool] | None = None) -> list[Claim]:
         """Post the outcomes that are there, give ``unbegun`` back, and claim; hold the mutex."""
+        settled = len(self._outcomes)
         try:
-            claims = self._claimer.exchange(self._outcomes + unbegun, time.time(), wanted)
+            claims = self._claimer.exchange(self._outcomes[:settled] + unbegun, time.time(), wanted)
         except OperationalError as error:
-            logger.error("%s Trying again; %d outcomes are kept.", error, len(self._outcomes))  # noqa: TRY400
+            logger.error("%s Trying again; %d outcomes are kept.", error, settled)  # noqa: TRY400
             time.sleep(SLOW_POLL)
             return []
-        self._outcomes = []
-        self._notes.clear()
+        del self._outcomes[:settled]  # the other thread may have added one meanwhile
         return claims
 
     def _run_batch(self) -> None:
         """Run the claimed tasks in the order they were claimed."""
-        batch, expected = self._batch, self._expected
+        batch, outcomes, expected, tasks = self._batch, self._outcomes, self._expected, self._tasks
+        note, paced = self._notes.add, self._pace.waits
         began = time.perf_counter()
         while batch and not self._stopping:
             try:
@@ -156,26 +163,36 @@ class Consumer:
                 break
             self._begun += 1
             function = claim.record.function
-            if self._pace.waits:
+            if paced:
                 self._pace.at("claimed", claim.record, "its STARTED line stands in results.jsonl")
                 self._pace.at("running", claim.record, "the function is called now")
-            outcome, line, ended = execute(claim, self._tasks[function].run, began)
-            with self._mutex:
-                self._outcomes.append(outcome)
-                if not self._notes.add(line):
-                    self._exchange([])
+            outcome, line, ended = execute(claim, tasks[function].run, began)
+            if not note(line):
+                self._settle()
+                note(line)
+            outcomes.append(outcome)
             # A slower function counts at once, a faster one by and by: too large a batch is worse than too small a one.
-            spent, began = ended - began, ended
-            expected[function] += (spent - expected[function]) * (1.0 if spent > expected[function] else 0.1)
+            spent, began, before = ended - began, ended, expected[function]
+            expected[function] = spent if spent > before else before + (spent - before) * 0.1
             if self._tell or outcome.status != SUCCESS:
                 tell(claim, outcome)
-            if self._pace.waits:
+            if paced:
                 self._show_the_end(claim)
         self._begun += 1
 
-    def _show_the_end(self, claim: Claim) -> None:
+    def _settle(self) -> None:
+        """Post the outcomes that are there, claiming nothing."""
         with self._mutex:
             self._exchange([])
+            self._forget_notes()
+
+    def _forget_notes(self) -> None:
+        """Clear the notes if all they say has been posted; only the thread that writes them may call this."""
+        if not self._outcomes:
+            self._notes.clear()
+
+    def _show_the_end(self, claim: Claim) -> None:
+        self._settle()
         self._pace.at("result", claim.record, "its final line stands in results.jsonl")
         self._tidy(idle=True)
         self._pace.at("cleared", claim.record, "once every record is final, the queue file is empty again")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pmtq.claim import Claim
 from pmtq.exceptions import NotSerializable
-from pmtq.records import MAX_RECORD_BYTES, StateRecord, encode, require_json, timestamp
+from pmtq.records import MAX_RECORD_BYTES, PLAIN, StateRecord, encode, require_json, timestamp
 from pmtq.states import FAILURE, SUCCESS
 
 
@@ -27,20 +27,28 @@ def execute(claim: Claim, function: Callable[..., Any], began: float) -> tuple[S
     outcome = StateRecord(started.task_id, SUCCESS, None, started.attempt, started.worker)
     try:
         outcome.result = result = function(*args, **kwargs)
-        require_json(result, "the result")
+        if type(result) not in PLAIN:
+            require_json(result, "the result")
     except Exception as error:  # noqa: BLE001  (any exception of the function is an outcome)
         _fail(outcome, error)
     ended = time.perf_counter()
     outcome.runtime = int((ended - began) * 1e6) / 1e6
     outcome.at = timestamp(time.time())
+    return outcome, _line(outcome), ended
+
+
+def _line(outcome: StateRecord) -> bytes:
+    """Return the outcome as a line; one that cannot be written becomes a failure that says why."""
     try:
         line = encode(outcome) + b"\n"
-        if len(line) > MAX_RECORD_BYTES:
-            raise NotSerializable("the result", outcome.result, f"has {len(line):,} bytes; send it by way of a file")
-    except (UnicodeEncodeError, RecursionError, NotSerializable, TypeError) as error:
+    except (UnicodeEncodeError, RecursionError, TypeError) as error:
         _fail(outcome, error)
-        line = encode(outcome) + b"\n"
-    return outcome, line, ended
+    else:
+        if len(line) <= MAX_RECORD_BYTES:
+            return line
+        size = f"has {len(line):,} bytes, and the limit is {MAX_RECORD_BYTES:,}. Return the path of a file instead"
+        _fail(outcome, NotSerializable("the result", outcome.result, size))
+    return encode(outcome) + b"\n"
 
 
 def _fail(outcome: StateRecord, error: Exception) -> None:

@@ -7,9 +7,11 @@ worker's tasks are lost, no argument and no line is checked, no outcome is noted
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,12 @@ from watchdog.observers import Observer
 CHUNK = 256 * 1024
 
 
-class Record(msgspec.Struct):
+class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A task, the way pmtq writes it."""
 
     task_id: str
     function: str
-    params: list[Any]
+    params: list[Any] | None = None
     sent: str
 
 
@@ -49,8 +51,12 @@ decode_state = msgspec.json.Decoder(State).decode
 
 def now() -> str:
     """Return the time as RFC 3339 text."""
-    at = time.time()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{int(at % 1 * 1000):03d}Z"
+    return _text(int(time.time() * 1000))
+
+
+@lru_cache(maxsize=4)
+def _text(at: int) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at // 1000))}.{at % 1000:03d}Z"
 
 
 class LockedFile:
@@ -77,12 +83,20 @@ class Client:
         self.queue = LockedFile(folder / "queue.jsonl")
         self.results = LockedFile(folder / "results.jsonl")
         self.offset = 0
+        self.bell = Bell(folder, "results.jsonl")
 
-    def post(self, function: str, params: list[Any]) -> str:
+    def post(self, function: str, params: list[Any] | None = None) -> str:
         """Append one record and return its id."""
         task_id = os.urandom(11).hex()
-        self.queue.append(encode(Record(task_id, function, params, now())) + b"\n")
+        record = Record(task_id=task_id, function=function, params=params, sent=now())
+        self.queue.append(encode(record) + b"\n")
         return task_id
+
+    def get(self, task_id: str) -> Any:
+        """Wait for the outcome."""
+        while (state := self.find(task_id)) is None:
+            self.bell.wait()
+        return state.result
 
     def find(self, task_id: str) -> State | None:
         """Read on in the results until the outcome is met."""
@@ -96,56 +110,79 @@ class Client:
 
 
 class Worker:
-    """Claims a piece of the queue, runs it, writes the results; an offset that all workers share says who has what."""
+    """Claims tasks by their STARTED lines, runs them, and settles them together with the next claim."""
 
     def __init__(self, folder: Path, functions: dict[str, Callable[..., Any]], name: str = "worker1@host") -> None:
         """Open the files."""
         self.queue = LockedFile(folder / "queue.jsonl")
         self.results = LockedFile(folder / "results.jsonl")
-        self.offset = os.open(folder / "offset", os.O_RDWR | os.O_CREAT)
         self.functions = functions
         self.name = name
+        self.queue_offset = self.results_offset = 0
+        self.taken: set[str] = set()
         self.finished: list[State] = []
 
     def work(self, size: int = 64 * 1024) -> int:
-        """Settle the last piece and claim the next in one hold, then run it; return how many tasks that were."""
+        """Settle the last batch and claim the next in one hold, then run it; return how many tasks that were."""
         while not lock_descriptor(self.results.lock, blocking=False):
             pass
-        start = int(os.pread(self.offset, 20, 0) or b"0")
-        data = os.pread(self.queue.descriptor, size, start)
+        while data := os.pread(self.results.descriptor, CHUNK, self.results_offset):  # what others have taken
+            data = data[: data.rfind(b"\n") + 1]
+            self.taken.update(decode_state(line).task_id for line in data.splitlines())
+            self.results_offset += len(data)
+        data = os.pread(self.queue.descriptor, size, self.queue_offset)
         data = data[: data.rfind(b"\n") + 1]
-        os.pwrite(self.offset, b"%020d" % (start + len(data)), 0)
-        records = [decode_record(line) for line in data.splitlines()]
+        self.queue_offset += len(data)
+        records = [record for record in map(decode_record, data.splitlines()) if record.task_id not in self.taken]
         at = now()
+        self.taken.update(record.task_id for record in records)
         self.finished += [State(record.task_id, "STARTED", None, 1, self.name, at) for record in records]
         if self.finished:
-            os.write(self.results.descriptor, encode_lines(self.finished))
+            lines = encode_lines(self.finished)
+            self.results_offset += os.write(self.results.descriptor, lines)
         unlock_descriptor(self.results.lock)
         self.finished = [
-            State(record.task_id, "SUCCESS", self.functions[record.function](*record.params), 1, self.name, at)
+            State(record.task_id, "SUCCESS", self.functions[record.function](*(record.params or ())), 1, self.name, at)
             for record in records
         ]
         return len(records)
 
 
 class Bell(FileSystemEventHandler):
-    """Rings when a file changes."""
+    """Rings when a file changes; it costs nothing until somebody waits for it."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Watch one file of the folder."""
-        self.name = name
+        """Take the file's folder and name."""
+        self.folder, self.name = folder, name
         self.rung = threading.Event()
-        observer = Observer()
-        observer.daemon = True
-        observer.schedule(self, str(folder), event_filter=[FileModifiedEvent])
-        observer.start()
+        self.hung = False
+
+    def wait(self) -> None:
+        """Wait until it rings; the first time, hang it up and return at once."""
+        if not self.hung:
+            observer = Observer()
+            observer.daemon = True
+            observer.schedule(self, str(self.folder), event_filter=[FileModifiedEvent])
+            observer.start()
+            self.hung = True
+            return
+        self.rung.wait(1)
+        self.rung.clear()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Ring for our file only."""
         if str(event.src_path).endswith(self.name):
             self.rung.set()
 
-    def wait(self) -> None:
-        """Wait until it rings."""
-        self.rung.wait(1)
-        self.rung.clear()
+
+def main(folder: str, name: str = "worker1@host") -> None:
+    """Be a worker process that runs empty tasks until it is killed."""
+    worker = Worker(Path(folder), {"nothing": lambda: None}, name)
+    bell = Bell(Path(folder), "queue.jsonl")
+    while True:
+        if not worker.work() and not worker.finished:
+            bell.wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,295 @@
+"""Looks at a queue folder from outside, without changing it: what waits and why, who lives, what runs where.
+
+1. Nothing here needs a worker, an app or its code: the files say it all.
+2. A queue file is streamed. Memory follows what is shown and what is done with, never the backlog.
+3. What is seen is one moment's truth: files grow while one reads.
+
+It does not know how the answers are shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from pmtq.folder import Folder
+from pmtq.journal import Journal
+from pmtq.ledger import Ledger
+from pmtq.presence import living
+from pmtq.reader import QueueReader
+from pmtq.records import FORMAT_VERSION, MAX_RECORD_BYTES, StateRecord, TaskRecord, decode_state, epoch
+from pmtq.scan import Fault, Item, Scanner
+from pmtq.sealing import generation
+from pmtq.states import PENDING, REJECTED, RETRY, STARTED
+
+
+class Worker(msgspec.Struct, kw_only=True):
+    """A living worker, as its file in ``workers/`` says."""
+
+    name: str = ""
+    pid: int = 0
+    host: str = ""
+    started: str = ""
+    queues: list[str] = []
+    functions: list[str] = []
+    pool: str = ""
+    concurrency: int = 1
+    """Processes of its pool that run tasks."""
+    parent: str = ""
+    """For such a process: the name of the worker it belongs to."""
+
+
+class Owed(msgspec.Struct, kw_only=True):
+    """One task that is not done with."""
+
+    task_id: str
+    function: str = ""
+    """Empty for a line that is no task record."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    queue: str
+    sent: str = ""
+    state: str = PENDING
+    why: str = ""
+    """A clause that says why it waits, or who runs it."""
+
+
+class Running(msgspec.Struct, kw_only=True):
+    """One task that a living worker holds."""
+
+    worker: str
+    task_id: str
+    function: str = ""
+    """Empty if its record was not found: somebody took the line out of the queue file."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    since: str
+    attempt: int
+    begun: bool
+    """False for one that was claimed in the same batch and has its turn later."""
+
+
+class Backlog(msgspec.Struct, kw_only=True):
+    """What one queue holds."""
+
+    queue: str
+    first: list[Owed]
+    """As many as were asked for, in the order of the file."""
+    owed: int
+    """How many there are altogether, those included that run now …"""
+    held: int
+    """… and how many of them a living worker holds."""
+
+
+class View:
+    """A folder at one moment. What is expensive to know is read when it is asked for first."""
+
+    def __init__(self, folder: Folder, now: float) -> None:
+        """Look at ``folder`` at ``now``, in seconds since 1970; the folder need not exist."""
+        self.folder = folder
+        self.now = now
+
+    @cached_property
+    def workers(self) -> list[Worker]:
+        """The living workers by name; the processes of a pool stand behind the worker they belong to."""
+        return [_worker(facts) for facts in living(self.folder)]
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What the results say about all tasks."""
+        ledger, journal, offset = Ledger(), Journal(self.folder.results), 0
+        if journal.refresh():
+            while lines := journal.read(offset):
+                offset += len(lines)
+                for line in lines.splitlines():
+                    try:
+                        ledger.apply(decode_state(line))
+                    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                        continue  # a worker reports it; the others decide without it, as we do
+        journal.close()
+        return ledger
+
+    def backlog(self, queue: str, limit: int) -> Backlog:
+        """Return the first ``limit`` owed records of ``queue``, and how many there are."""
+        final, held = self.ledger.final, self._held
+        seen = Backlog(queue=queue, first=[], owed=0, held=0)
+        reader = self._reader(queue)
+        for item in _items(reader):
+            task_id = item.record.task_id
+            if task_id in final:
+                continue
+            seen.owed += 1
+            seen.held += task_id in held
+            if len(seen.first) < limit:
+                seen.first.append(self._explained(reader, item))
+        reader.journal.close()
+        return seen
+
+    def running(self) -> list[Running]:
+        """Return what the living workers hold, in the order they took it."""
+        records = self._records_of(set(self._held))
+        begun: set[str] = set()
+        found = []
+        for state in self._held.values():
+            record = records.get(state.task_id)
+            args, kwargs = _arguments(record)
+            found.append(
+                Running(
+                    worker=state.worker,
+                    task_id=state.task_id,
+                    function=record.function if record else "",
+                    args=args,
+                    kwargs=kwargs,
+                    since=state.at,
+                    attempt=state.attempt,
+                    begun=state.worker not in begun,
+                )
+            )
+            begun.add(state.worker)
+        return found
+
+    def find(self, task_id: str) -> Owed | None:
+        """Return the task if its record stands in a queue file and is not done with, else None."""
+        for queue in self.folder.queue_names():
+            reader = self._reader(queue)
+            for item in _items(reader):
+                if item.record.task_id == task_id and task_id not in self.ledger.final:
+                    return self._explained(reader, item)
+        return None
+
+    @cached_property
+    def _held(self) -> dict[str, StateRecord]:
+        """The STARTED lines of the tasks that living workers hold, by task id."""
+        alive = {worker.name for worker in self.workers}
+        states = self.ledger.open.values()
+        return {state.task_id: state for state in states if state.status == STARTED and state.worker in alive}
+
+    @cached_property
+    def _hands(self) -> list[Worker]:
+        """The workers that run tasks themselves; the parent of a pool only looks after its children."""
+        parents = {worker.parent for worker in self.workers}
+        return [worker for worker in self.workers if worker.name not in parents]
+
+    def _reader(self, queue: str) -> QueueReader:
+        reader = QueueReader(Journal(self.folder.queue(queue)), queue)
+        reader.rewind(generation(self.folder, queue, self.ledger))
+        return reader
+
+    def _records_of(self, wanted: set[str]) -> dict[str, TaskRecord]:
+        """Return the records of these ids; they stand near the top, so little is read."""
+        found: dict[str, TaskRecord] = {}
+        for queue in self.folder.queue_names():
+            for item in _items(self._reader(queue)):
+                if len(found) == len(wanted):
+                    return found
+                if item.record.task_id in wanted and isinstance(item.record, TaskRecord):
+                    found[item.record.task_id] = item.record
+        return found
+
+    def _explained(self, reader: QueueReader, item: Item) -> Owed:
+        record = item.record
+        if isinstance(record, Fault):
+            line = reader.line_number(item.start) + record.line
+            why = f"line {line} is no task record: {record.reason} at column {record.column}. {record.remedy}".rstrip()
+            return Owed(task_id=record.task_id, queue=reader.name, state=REJECTED, why=why)
+        args, kwargs = _arguments(record)
+        state, why = self._why(record, reader.name)
+        return Owed(
+            task_id=record.task_id,
+            function=record.function,
+            args=args,
+            kwargs=kwargs,
+            queue=reader.name,
+            sent=record.sent,
+            state=state,
+            why=why,
+        )
+
+    def _why(self, record: TaskRecord, queue: str) -> tuple[str, str]:
+        """Return the state of an owed record, and the clause that says what it waits for."""
+        last = self.ledger.open.get(record.task_id)
+        if last and last.status == STARTED:
+            return STARTED, self._who_has(last)
+        if last and last.status == RETRY and _is_after(last.eta, self.now):
+            return RETRY, f"tries again at {last.eta}"
+        return (RETRY if last and last.status == RETRY else PENDING), (
+            _not_for_now(record, self.now)
+            or self._nobody_can(record.function, queue)
+            or self._somebody_will(record, queue)
+        )
+
+    def _who_has(self, held: StateRecord) -> str:
+        if held.task_id not in self._held:
+            return f"its worker {held.worker} died; the next worker gives it out again"
+        before = next(state for state in self._held.values() if state.worker == held.worker)
+        if before is held:
+            return f"{held.worker} runs it since {held.at}"
+        return f"{held.worker} has claimed it and runs {before.task_id} first"
+
+    def _nobody_can(self, function: str, queue: str) -> str:
+        """Return why no living worker is going to take it; empty if one is."""
+        if not self.workers:
+            return "no worker is running"
+        serving = [worker for worker in self._hands if queue in worker.queues]
+        if not serving:
+            return f"no running worker serves the queue {queue}"
+        known = {name for worker in serving for name in worker.functions}
+        if function in known:
+            return ""
+        near = difflib.get_close_matches(function, known, n=1)
+        return f"no running worker knows {function}" + (f"; did you mean {near[0]}?" if near else "")
+
+    def _somebody_will(self, record: TaskRecord, queue: str) -> str:
+        busy = {state.worker for state in self._held.values()}
+        able = [hand for hand in self._hands if queue in hand.queues and record.function in hand.functions]
+        if all(hand.name in busy for hand in able):
+            return "every worker that knows it is busy"
+        return "it is about to start"
+
+
+def _items(reader: QueueReader) -> Iterator[Item]:
+    """Yield what stands in the file, a last line without a newline included."""
+    yield from reader
+    start = reader.position()
+    tail = reader.journal.read_bytes(start, MAX_RECORD_BYTES) if reader.unread() else b""
+    if not tail.strip():
+        return
+    unfinished = Item(start, start + len(tail), Fault("", "the record is not finished", 0, 1, "", "Write its end"))
+    last = next(iter(Scanner().scan(tail.rstrip(b"\n") + b"\n", start)), unfinished)
+    if last.record.task_id.startswith("by-hand-"):
+        last.record.task_id = ""  # it gets one from its bytes and its equals, as soon as its newline is there
+    yield last
+
+
+def _worker(facts: dict[str, Any]) -> Worker:
+    try:
+        return msgspec.convert(facts, Worker, strict=False)
+    except msgspec.ValidationError:  # another version's file: its name is enough to know that it lives
+        return Worker(name=str(facts.get("name", "")))
+
+
+def _arguments(record: TaskRecord | None) -> tuple[list[Any], dict[str, Any]]:
+    args, kwargs = record.arguments() if record else ((), {})
+    return list(args), dict(kwargs)
+
+
+def _not_for_now(record: TaskRecord, now: float) -> str:
+    """Return what in the record itself keeps it from running now; empty if nothing does."""
+    if record.v > FORMAT_VERSION:
+        return f"a later version of pmtq wrote it (format {record.v}); this one leaves it alone"
+    if record.expires and not _is_after(record.expires, now):
+        return f"it expired at {record.expires}; the next worker ends it"
+    if _is_after(record.eta, now):
+        return f"it is not to run before {record.eta}"
+    return ""
+
+
+def _is_after(moment: str, now: float) -> bool:
+    try:
+        return bool(moment) and epoch(moment) > now
+    except ValueError:
+        return False
