@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import msgspec
 
 from pmtq.folder import Folder
+from pmtq.fork import put_in_order_after_fork
 from pmtq.journal import Journal
 from pmtq.records import StateRecord, decode_state
 from pmtq.states import FINAL_STATES, PENDING, WAITING_STATES
@@ -42,13 +43,20 @@ class Backend:
         self._lock = threading.Lock()
         self._watch: Watch | None = None
         self._rewind(0)
+        put_in_order_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin with a mutex of our own and no watcher: a forked child has none of its parent's threads."""
+        self._lock = threading.Lock()
+        self._watch = None
 
     def _rewind(self, inode: int) -> None:
         self._inode = inode
         self._offset = 0
-        self._index: dict[str, tuple[int, int]] = {}
-        """Where in the file the deciding line of each task stands: offset and length."""
-        self._final: set[str] = set()
+        self._final: dict[str, int] = {}
+        """Where in the file the first final line of a task begins."""
+        self._open: dict[str, int] = {}
+        """Where the last line of a task begins that has no final one."""
         self._absent: set[str] = set()
         """Ids that were looked for in the sealed results in vain."""
 
@@ -56,8 +64,9 @@ class Backend:
         """Return the deciding line of the task; one that says PENDING if there is none or nobody holds the task."""
         with self._lock:
             self._catch_up()
-            if place := self._index.get(task_id):
-                state = decode_state(self._journal.read_bytes(*place))
+            offset = self._final.get(task_id, self._open.get(task_id, -1))
+            if offset >= 0:
+                state = decode_state(self._journal.read_line(offset))
             else:
                 state = self._from_sealed(task_id) or StateRecord(task_id, PENDING)
         if state.status in WAITING_STATES:
@@ -124,10 +133,13 @@ class Backend:
             head = _decode_head(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
-        if head.task_id not in self._final:
-            self._index[head.task_id] = (self._offset, len(line))
-            if head.status in FINAL_STATES:
-                self._final.add(head.task_id)
+        if head.task_id in self._final:
+            return
+        if head.status in FINAL_STATES:
+            self._final[head.task_id] = self._offset
+            self._open.pop(head.task_id, None)
+        else:
+            self._open[head.task_id] = self._offset
 
     def _from_sealed(self, task_id: str) -> StateRecord | None:
         """Look for a final line in the sealed results, newest first; a search in vain is remembered."""

@@ -22,9 +22,10 @@ from pmtq.journal import Journal
 from pmtq.ledger import Ledger, start, verdict_on_the_lost
 from pmtq.presence import Presence, Remains, find_remains
 from pmtq.reader import QueueReader
-from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, encode, encode_lines, epoch, timestamp
+from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, encode_lines, epoch, timestamp
+from pmtq.rejecting import Rejects
 from pmtq.scan import Fault
-from pmtq.states import FINAL_STATES, REJECTED, RETRY, REVOKED, STARTED
+from pmtq.states import FINAL_STATES, RETRY, REVOKED, STARTED
 
 logger = logging.getLogger("pmtq.worker")
 
@@ -64,7 +65,8 @@ class Claimer:
         self._results = Journal(folder.results, successor=folder.next_results)
         self._readers = [QueueReader(Journal(folder.queue(name)), name) for name in queues]
         self._turn = 0
-        self._next_roll_call = 0.0
+        self._rejects = Rejects(folder)
+        self._last_roll_call = 0.0
         self.unknown: set[str] = set()
         """Functions whose tasks were left for a worker that knows them."""
         self._forget()
@@ -89,7 +91,7 @@ class Claimer:
                 self._presence.renew()
                 self._catch_up()
                 lines = [state for state in outcomes if self._take_in(state)]
-                if now >= self._next_roll_call:
+                if abs(now - self._last_roll_call) >= ROLL_CALL:  # also when the clock was set back
                     remains = self._bury_the_dead(now, lines)
                 claims = self._pick(now, wanted, lines) if wanted else []
                 if wanted and not claims and not remains and (remains := self._bury_the_dead(now, lines)):
@@ -134,23 +136,15 @@ class Claimer:
             self._results.sync()  # most of what sealing must sync, done before anybody waits for the lock
             with self._results.hold():
                 self._catch_up()
-                shares = self._shares(all_queues=renew) if clear or renew else []
+                shares = self._shares() if clear or renew else []
                 sealing.seal(self._folder, self._results, self.ledger, shares, self._unread, now, renew=renew)
 
-    def _shares(self, *, all_queues: bool) -> list[sealing.Share]:
+    def _shares(self) -> list[sealing.Share]:
         """Return how far each queue has been read, and what of that is owed."""
         owed: list[list[sealing.Span]] = [[] for _ in self._readers]
         for place in [*self._held.values(), *self._ready, *(place for _, place in self._later), *self._left]:
             owed[place.queue].append((place.start, place.end, place.task_id))
-        shares = [sealing.Share(reader, sorted(spans)) for reader, spans in zip(self._readers, owed, strict=True)]
-        if all_queues:
-            served = {reader.name for reader in self._readers}
-            for name in self._folder.queue_names():
-                if name not in served:
-                    reader = QueueReader(Journal(self._folder.queue(name)), name)
-                    reader.rewind(sealing.generation(self._folder, name, self.ledger))
-                    shares.append(sealing.Share(reader, []))
-        return shares
+        return [sealing.Share(reader, sorted(spans)) for reader, spans in zip(self._readers, owed, strict=True)]
 
     def _forget(self) -> None:
         """Drop all that is remembered; the files will be read again from the top."""
@@ -211,7 +205,7 @@ class Claimer:
 
     def _bury_the_dead(self, now: float, lines: list[StateRecord]) -> list[Remains]:
         """Add the lines that end what dead workers held; the caller closes what is returned, after writing them."""
-        self._next_roll_call = now + ROLL_CALL
+        self._last_roll_call = now
         found = []
         for name in self.ledger.holders() - {self._presence.name}:
             if remains := find_remains(self._folder, name):
@@ -221,18 +215,10 @@ class Claimer:
 
     def _inherit(self, name: str, notes: list[bytes], at: str) -> list[StateRecord]:
         """Return the lines to write for a dead worker: the outcomes it had noted, then what it gives back."""
-        lines = []
-        for note in notes:
-            outcome = decode_state(note)
-            held = self.ledger.open.get(outcome.task_id)
-            # A note that was left over from an earlier batch speaks of an attempt that is settled.
-            if held and (held.status, held.worker, held.attempt) == (STARTED, name, outcome.attempt):
-                lines.append(outcome)
-                self._take_in(outcome)
-        for state in self.ledger.given_back(name, at):
-            logger.warning("Task %s: %s, worker %s died (attempt %d)", state.task_id, state.status, name, state.attempt)
-            lines.append(state)
+        lines = self.ledger.legacy(name, [decode_state(note) for note in notes], at)
+        for state in lines:
             self._take_in(state)
+            logger.warning("Task %s: %s, worker %s died (attempt %d)", state.task_id, state.status, name, state.attempt)
         return lines
 
     def _pick(self, now: float, wanted: Callable[[TaskRecord], bool], lines: list[StateRecord]) -> list[Claim]:
@@ -279,7 +265,9 @@ class Claimer:
                 if task_id in final:
                     self._unread.discard(task_id)
                 elif isinstance(record, Fault):
-                    lines.append(self._reject(reader, item.start, record, now))
+                    rejected = self._rejects.add(reader, item.start, record, timestamp(now))
+                    self._take_in(rejected)
+                    lines.append(rejected)
                 else:
                     yield Place(queue, item.start, item.end, task_id), record
 
@@ -316,30 +304,3 @@ class Claimer:
                 f" and format version {record.v}" if record.v > FORMAT_VERSION else "",
                 ", ".join(sorted(self._known)) or "no function",
             )
-
-    def _reject(self, reader: QueueReader, offset: int, fault: Fault, now: float) -> StateRecord:
-        """Copy what is no record to ``rejected.jsonl``; return the line that ends it."""
-        at = timestamp(now)
-        line = reader.line_number(offset) + fault.line
-        message = f"{reader.journal.path} line {line} is no task record: {fault.reason} at column {fault.column}."
-        entry = {
-            "task_id": fault.task_id,
-            "file": reader.journal.path.name,
-            "line": line,
-            "column": fault.column,
-            "reason": fault.reason,
-            "remedy": fault.remedy,
-            "text": fault.text,
-            "at": at,
-        }
-        Journal(self._folder.rejected).append(encode(entry) + b"\n")
-        logger.error(
-            "%s The other records are untouched; this one was copied to %s. %s, and post it again.",
-            message,
-            self._folder.rejected,
-            fault.remedy or "Mend it",
-        )
-        error = {"type": "pmtq.exceptions.InvalidTaskError", "message": message}
-        state = StateRecord(fault.task_id, REJECTED, at=at, error=error)
-        self._take_in(state)
-        return state

@@ -12,17 +12,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pmtq import disk
+from pmtq.fork import put_in_order_after_fork
 
 CHUNK = 256 * 1024
 """Bytes read at a time: some thousand records, and a bound on a reader's memory."""
 
 
+LINE = 4096
+"""Bytes read at a time when one line is wanted; most are shorter."""
 SETTLED = 50_000_000
 """Nanoseconds after which a folder's time of change is believed: until then a second change might show the same."""
 
@@ -36,11 +38,11 @@ class Journal:
         ``successor`` is a complete file that takes the name when the file is missing: what a sealing leaves that
         died between its two renames.
         """
+        self._descriptor = self._lock_descriptor = -1
         self.path = path
         self._name, self._folder = str(path), str(path.parent)
         self.lock_path = path.with_name(path.name + ".lock")
         self._successor = successor
-        self._descriptor = self._lock_descriptor = -1
         self._inode = 0
         self._end = 0
         """Where the file ended when it was looked at last …"""
@@ -49,7 +51,7 @@ class Journal:
         self._folder_renamed = -1
         """The folder's time of change when ours was seen to be the file with the name: -1 is to be looked up again."""
         self._threads = threading.Lock()
-        _journals.add(self)
+        put_in_order_after_fork(self)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -102,6 +104,13 @@ class Journal:
         """Return up to ``size`` bytes at ``offset``, whole lines or not."""
         return disk.read_at(self._descriptor, size, offset)
 
+    def read_line(self, offset: int) -> bytes:
+        """Return the line that begins at ``offset``."""
+        line = b""
+        while not line.endswith(b"\n") and (piece := disk.read_at(self._descriptor, LINE, offset + len(line))):
+            line += piece[: piece.find(b"\n") + 1 or len(piece)]
+        return line
+
     def size(self) -> int:
         """Return the length in bytes of the file that is open."""
         return os.fstat(self._descriptor).st_size if self._descriptor >= 0 else 0
@@ -150,6 +159,15 @@ class Journal:
         self._descriptor = self._lock_descriptor = self._folder_renamed = -1
         self._inode = 0
 
+    def after_fork(self) -> None:
+        """Close a forked child's copies of the descriptors; it opens its own when it needs them."""
+        self._threads = threading.Lock()
+        self.close()
+
+    def __del__(self) -> None:
+        """Close the descriptors of a journal that nobody uses any more."""
+        self.close()
+
     def _lock(self) -> None:
         if self._lock_descriptor < 0:
             self._lock_descriptor = disk.open_file(self.lock_path)
@@ -171,17 +189,3 @@ class Journal:
         status = os.fstat(self._descriptor)
         self._inode, self._end, self._clean_end = status.st_ino, status.st_size, -1
         self._folder_renamed = -1
-
-
-_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-
-
-def _forget_in_child() -> None:
-    """Close a forked child's copies: a lock lives as long as any copy of its descriptor is open."""
-    for journal in list(_journals):
-        journal._threads = threading.Lock()  # noqa: SLF001  (the parent's may be held by a thread that is not here)
-        journal.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)

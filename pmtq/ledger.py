@@ -53,16 +53,18 @@ class Ledger:
         """Return the STARTED lines of the tasks that ``worker`` holds, in the order it took them."""
         return [state for state in self.open.values() if state.status == STARTED and state.worker == worker]
 
-    def given_back(self, worker: str, at: str) -> list[StateRecord]:
-        """Return the lines to write when ``worker`` has died.
+    def legacy(self, worker: str, noted: list[StateRecord], at: str) -> list[StateRecord]:
+        """Return the lines to write when ``worker`` has died, having ``noted`` outcomes that it did not post.
 
         A worker runs its tasks in the order it took them and notes each outcome at once, so only the first that has
         no outcome can have begun: that one is LOST, its start counts. The others are RELEASED as if never taken.
         """
-        lines = []
-        for position, held in enumerate(self.held_by(worker)):
-            status, attempt = (RELEASED, held.attempt - 1) if position else (LOST, held.attempt)
-            lines.append(StateRecord(held.task_id, status, attempt=attempt, worker=worker, at=at))
+        held = {(state.task_id, state.attempt): state for state in self.held_by(worker)}
+        # Notes left over from an earlier batch speak of attempts that are settled.
+        lines = [outcome for outcome in noted if held.pop((outcome.task_id, outcome.attempt), None)]
+        for position, state in enumerate(held.values()):
+            status, attempt = (RELEASED, state.attempt - 1) if position else (LOST, state.attempt)
+            lines.append(StateRecord(state.task_id, status, attempt=attempt, worker=worker, at=at))
         return lines
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import msgspec
 from pmtq import disk
 from pmtq.exceptions import WorkerNameTaken
 from pmtq.folder import Folder
+from pmtq.fork import put_in_order_after_fork
 
 NOTES_BYTES = 256 * 1024
 _COUNT_BYTES = 8
@@ -38,7 +38,7 @@ class Presence:
         self._facts = facts
         self._take_name()
         self.notes = Notes(folder.notes(name))
-        _presences.add(self)
+        put_in_order_after_fork(self)
 
     def _take_name(self) -> None:
         # Whoever buries a dead namesake unlinks the file after we may have opened it: then it is not ours, again.
@@ -71,8 +71,8 @@ class Presence:
         os.close(self._descriptor)
         self._descriptor = -1
 
-    def close_in_child(self) -> None:
-        """Let go of the name in a forked child: it must not look alive after its parent died."""
+    def after_fork(self) -> None:
+        """Let go of the name in a forked child, so that its parent does not look alive after its death."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -184,15 +184,3 @@ def _count(head: bytes) -> int:
         return min(int(head), NOTES_BYTES - _COUNT_BYTES)
     except ValueError:
         return 0
-
-
-_presences: weakref.WeakSet[Presence] = weakref.WeakSet()
-
-
-def _forget_in_child() -> None:
-    for presence in list(_presences):
-        presence.close_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)

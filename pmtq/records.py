@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from pmtq.exceptions import NotSerializable
+from pmtq.fork import put_in_order_after_fork
 
 MAX_RECORD_BYTES = 1024 * 1024
 MAX_NESTING = 100
@@ -86,14 +87,21 @@ decode_state = msgspec.json.Decoder(StateRecord).decode
 """Turn one line into a StateRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
 
 
-_random = random.Random(os.urandom(32))  # noqa: S311  (ids must differ, not be secret; urandom each time costs 0.4 µs)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
+class _Ids(random.Random):
+    """Random numbers of our own: a program that seeds Python's to repeat itself must not repeat task ids."""
+
+    def after_fork(self) -> None:
+        """Go on with other numbers than the parent does."""
+        self.seed(os.urandom(32))
+
+
+_ids = _Ids(os.urandom(32))
+put_in_order_after_fork(_ids)
 
 
 def new_task_id() -> str:
     """Return 22 random hexadecimal digits: 88 bits, so that two never meet by chance."""
-    return f"{_random.getrandbits(88):022x}"
+    return f"{_ids.getrandbits(88):022x}"
 
 
 def timestamp(at: float) -> str:

@@ -69,15 +69,25 @@ def seal(
     """Start the files of ``shares`` afresh with what is owed; remove what was sealed long enough ago.
 
     The caller holds the results' lock, and ``ledger`` knows every line of them. ``unread`` are the final ids whose
-    records its readers have not come to yet. With ``renew`` the results start afresh too; then ``shares`` must be
-    all queues of the folder, because nothing else says any more which of their records are final.
+    records its readers have not come to yet. With ``renew`` the results start afresh too, and so do the queues that
+    are not among ``shares``: nothing else says any more which of their records are final.
     """
     results.sync()
+    if renew:
+        served = {share.reader.name for share in shares}
+        shares = shares + [_untouched(folder, name, ledger) for name in folder.queue_names() if name not in served]
     for share in shares:
         _seal_queue(folder, results, ledger, share, unread, now)
     _sweep(folder, results, ledger, now)
     if renew:
         _renew_results(folder, results, ledger)
+
+
+def _untouched(folder: Folder, queue: str, ledger: Ledger) -> Share:
+    """Return the share of a queue that has not been read at all."""
+    reader = QueueReader(Journal(folder.queue(queue)), queue)
+    reader.rewind(generation(folder, queue, ledger))
+    return Share(reader, [])
 
 
 def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, unread: set[str], now: float) -> None:

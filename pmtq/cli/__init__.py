@@ -22,7 +22,7 @@ from pmtq.cli.look import inspect, queue, status
 from pmtq.cli.options import takes_app
 from pmtq.cli.purge import purge
 from pmtq.cli.send import call, result
-from pmtq.cli.text import colours, visible
+from pmtq.cli.text import colours, visible_lines
 from pmtq.cli.work import worker
 from pmtq.exceptions import PmtqError
 
@@ -39,11 +39,13 @@ class _Commands(click.Group):
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             near = difflib.get_close_matches(name, self.commands, n=1, cutoff=0.5)
-            hint = f"Did you mean '{ctx.command_path} {near[0]}'?" if near else f"There are: {', '.join(self.commands)}."
+            hint = (
+                f"Did you mean '{ctx.command_path} {near[0]}'?" if near else f"There are: {', '.join(self.commands)}."
+            )
             raise click.UsageError(f"there is no command {name!r}. {hint}", ctx)
         return super().resolve_command(ctx, args)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """Return the names in the order in which one needs them."""
         return list(self.commands)
 
@@ -59,19 +61,20 @@ def cli(context: click.Context) -> None:
         pmtq worker -A tasks            runs the tasks of tasks.py
         pmtq call tasks.add '[2, 3]'    posts a call
         pmtq queue                      shows what waits, and why
-    """
+    """  # noqa: D301  (the backspace tells click to leave these lines as they are)
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 for _command in (worker, call, result, status, queue, inspect, purge):
     cli.add_command(_command)
-assert isinstance(inspect, click.Group)
 
 
 @cli.command()
 @click.option("--plain", is_flag=True, help="No colours and no moving picture.")
-@click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Work there and leave everything there.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Work there and leave everything there."
+)
 def demo(*, plain: bool, keep: Path | None) -> int:
     """Watch a worker and a client at work on real pictures."""
     from pmtq.demo import run
@@ -116,7 +119,7 @@ def _told(error: BaseException) -> int:
     head, message, status = _paragraph(error)
     if colours(sys.stderr):
         head = click.style(head, fg="red", bold=True)
-    click.echo(f"{head}: {visible(message)}", err=True)
+    click.echo(f"{head}: {visible_lines(message)}", err=True)
     return status
 
 
@@ -134,11 +137,11 @@ def _paragraph(error: BaseException) -> tuple[str, str, int]:
         return type(error).__name__, str(error), ERROR
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
-        return type(error).__name__, f"the system refused{where}: {error.strerror or error}. Look at it: ls -la{where}", ERROR
+        return (
+            type(error).__name__,
+            f"the system refused{where}: {error.strerror or error}. Look at it: ls -la{where}",
+            ERROR,
+        )
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        "pmtq has a bug",
-        f"{type(error).__name__}: {error}, at {frame.filename}:{frame.lineno}. Please report it with what "
-        "PMTQ_DEBUG=1 in front of the same command shows.",
-        ERROR,
-    )
+    what = f"{type(error).__name__}: {error}, at {frame.filename}:{frame.lineno}"
+    return "pmtq has a bug", f"{what}. Please report it with what PMTQ_DEBUG=1 in front of the command shows", ERROR

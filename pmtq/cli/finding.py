@@ -105,12 +105,12 @@ def _attribute(module: ModuleType, name: str) -> PMTQ:
         except AttributeError:
             raise ImproperlyConfigured(
                 f"module {module.__name__} ({_file(module)}) has no {name!r}. Nothing was started. "
-                f"{_hint(name, _apps(module))}"
+                f"{_hint(module, name)}"
             ) from None
     if not isinstance(found, PMTQ):
         raise ImproperlyConfigured(
             f"{module.__name__}:{name} is a {type(found).__name__}, not a PMTQ app. Nothing was started. "
-            f"{_hint('', _apps(module))}"
+            f"{_hint(module, '')}"
         )
     return found
 
@@ -133,8 +133,7 @@ def _search(module: ModuleType) -> PMTQ:
             if found:
                 return found.get("app") or next(iter(found.values()))
     raise ImproperlyConfigured(
-        f"module {module.__name__} ({_file(module)}) holds no PMTQ app. Nothing was started. "
-        f'Make one in it: app = PMTQ("{module.__name__}")'
+        f"module {module.__name__} ({_file(module)}) holds no PMTQ app. Nothing was started. {_hint(module, '')}"
     )
 
 
@@ -146,11 +145,13 @@ def _file(module: ModuleType) -> str:
     return getattr(module, "__file__", None) or "built in"
 
 
-def _hint(wanted: str, apps: dict[str, PMTQ]) -> str:
+def _hint(module: ModuleType, wanted: str) -> str:
+    """Say which app of the module could have been meant."""
+    apps = _apps(module)
     if not apps:
-        return 'Make an app in it: app = PMTQ("…")'
+        return f'Make one in it: app = PMTQ("{module.__name__}")'
     near = difflib.get_close_matches(wanted, apps, n=1, cutoff=0.5) or list(apps)[:1]
-    return f"Did you mean :{near[0]}?" if wanted else f"There is :{near[0]}"
+    return f"Did you mean -A {module.__name__}:{near[0]}?"
 
 
 def _no_module(name: str, missing: str) -> ImproperlyConfigured:
@@ -194,8 +195,14 @@ def _broken(name: str, error: BaseException) -> ImproperlyConfigured:
 def _last_place(error: BaseException) -> tuple[str, int, str]:
     """Return file, line number and code of the deepest frame that is not of the import machinery."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
-    own = [frame for frame in frames if frame.filename != __file__ and os.sep + "importlib" + os.sep not in frame.filename]
+    own = [
+        frame for frame in frames if frame.filename != __file__ and os.sep + "importlib" + os.sep not in frame.filename
+    ]
     if not own:
         return "?", 0, ""
     frame = own[-1]
-    return frame.filename, frame.lineno or 0, (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
+    return (
+        frame.filename,
+        frame.lineno or 0,
+        (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip(),
+    )

@@ -31,7 +31,12 @@ def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], No
 def takes_app(command: F) -> F:
     """Give a command the options ``-A`` and ``-b``."""
     app = click.option(
-        "-A", "--app", metavar="MODULE[:ATTR]", expose_value=False, callback=_keep(_APP), help="Where your app is: tasks:app"
+        "-A",
+        "--app",
+        metavar="MODULE[:ATTR]",
+        expose_value=False,
+        callback=_keep(_APP),
+        help="Where your app is: tasks:app",
     )
     broker = click.option(
         "-b",
@@ -67,7 +72,9 @@ def required_app() -> PMTQ:
     if app := given_app():
         return app
     found = suggested_app(Path.cwd())
-    what = f"There is an app in {found}.py: pmtq worker -A {found}" if found else "Name your module: pmtq worker -A tasks"
+    what = (
+        f"There is an app in {found}.py: pmtq worker -A {found}" if found else "Name your module: pmtq worker -A tasks"
+    )
     raise ImproperlyConfigured(f"a worker needs the code of your tasks, and no -A says where it is. {what}")
 
 

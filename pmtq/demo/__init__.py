@@ -27,9 +27,9 @@ NO_PILLOW = (
 def run(folder: Path | None = None, plain: bool = False) -> int:  # noqa: FBT001, FBT002  (a command-line flag, passed on)
     """Play the demo, within 30 seconds; return the exit status: 0 only if every picture was really resized.
 
-    ``folder`` is the queue folder, None means ``queue_dir`` in the current directory. If tasks wait or a worker works
-    there, they are left alone and a temporary folder is used. With ``plain``, or where there is no screen to draw on,
-    each event is one line of text.
+    ``folder`` is where everything goes and stays; None means that the queue folder is ``queue_dir`` in the current
+    directory and the pictures are in a temporary folder. A queue folder where tasks wait or a worker works is left
+    alone, and another one used. With ``plain``, or where there is no screen to draw on, each event is a line of text.
     """
     if find_spec("PIL") is None:
         print(NO_PILLOW, file=sys.stderr)  # noqa: T201  (this is the command's answer)

@@ -44,7 +44,7 @@ def post_albums(folder: Path, count: int) -> list[AsyncResult]:
     promises: list[AsyncResult] = []
     began = time.monotonic()
     for first in range(0, count, ALBUM):
-        if time.monotonic() - began > PATIENCE:
+        if promises and time.monotonic() - began > PATIENCE:
             break
         album = [(number, folder / f"photo-{number + 1:02}.jpg") for number in range(first, min(first + ALBUM, count))]
         for number, path in album:

@@ -1,7 +1,8 @@
-"""Chooses where the demo works: in ``queue_dir`` if that disturbs nobody, else in a temporary folder.
+"""Chooses where the demo works: in ``queue_dir`` if that disturbs nobody, else in a folder of its own.
 
-1. A folder in which a task waits or a worker works is somebody's: it is left exactly as it is.
-2. The pictures have a temporary folder of their own. It stays when the demo went well, for its owner to look at.
+1. A queue folder in which a task waits or a worker works is somebody's: it is left exactly as it is.
+2. The pictures have a new folder each time, so that no picture of yesterday is taken for one of today. It stays when
+   the demo went well, for its owner to look at; else it goes, unless the owner named where to put it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ class Place(NamedTuple):
     folder: Folder
     """The queue folder."""
     pictures: Path
-    """A temporary folder with the photographs and their resized copies."""
-    instead: str
-    """Why the queue folder is a temporary one, as a sentence; empty if it is the one that was asked for."""
+    """A new folder for the photographs and their resized copies."""
+    is_kept: bool
+    """Whether the pictures stay whatever happens."""
+    instead: str = ""
+    """A sentence about why the queue folder is not the usual one; empty if it is."""
 
     @property
     def url(self) -> str:
@@ -39,22 +42,24 @@ class Place(NamedTuple):
         """Whether a command typed here finds this queue folder without being told."""
         return self.folder.path == Folder.from_url(os.environ.get("PMTQ_BROKER_URL") or DEFAULT_URL).path
 
-    def remove_pictures(self) -> None:
-        """Remove the temporary folder, and the queue folder with it if that is in there."""
+    def clear(self) -> str:
+        """Remove what is not to be kept, and return a sentence about it."""
+        if self.is_kept:
+            return f"Its pictures are in {self.pictures}."
         shutil.rmtree(self.pictures, ignore_errors=True)
+        return "Its pictures were removed."
 
 
-def choose_place(wanted: Path | None) -> Place:
-    """Return the folders to use; ``wanted`` is the queue folder, None means ``queue_dir`` here."""
-    folder = Folder((wanted or Path("queue_dir")).absolute())
+def choose_place(home: Path | None) -> Place:
+    """Return the folders to use: in ``home`` if it is given, else ``queue_dir`` here and a temporary folder."""
+    folder = Folder((home or Path()).absolute() / "queue_dir")
+    if home:
+        home.mkdir(parents=True, exist_ok=True)
     reason = why_not(folder)
-    pictures = Path(tempfile.mkdtemp(prefix="pmtq-demo-"))
+    pictures = Path(tempfile.mkdtemp(prefix="pmtq-demo-", dir=home and home.absolute()))
     if not reason:
-        return Place(folder, pictures, "")
-    instead = f"{shown(folder.path)} is left alone, because {reason}."
-    folder = Folder(pictures / "queue_dir")
-    folder.make()
-    return Place(folder, pictures, instead)
+        return Place(folder, pictures, bool(home))
+    return Place(Folder(pictures / "queue_dir"), pictures, bool(home), f"{shown(folder.path)} is left alone: {reason}.")
 
 
 def why_not(folder: Folder) -> str:

@@ -29,37 +29,34 @@ PICTURES = 12
 GIVE_UP = 22.0
 GLANCE = 0.1
 """Seconds between two looks at the files when nothing tells of a change."""
-TALL, FEW = 40, 2
+TALL, FEW = 40, 1
 """On a screen with fewer rows than the first number the report lists as many pictures as the second."""
 INTERRUPTED = 130
 """The exit status of a program that was ended by Ctrl-C."""
-_LEFT = "Both programs were ended, nothing of the demo's is left waiting, and its pictures were removed."
+_LEFT = "Both programs were ended, and nothing of the demo's is left waiting."
 
 
 class DemoError(Exception):
-    """The demo did not end well; the text is the paragraph to show, ``status`` the exit status."""
+    """The demo did not end well; the text says how, ``status`` is the exit status."""
 
     def __init__(self, what: str, status: int = 1) -> None:
-        """Take what happened; what it left behind is the same every time."""
-        super().__init__(f"{what}\n{_LEFT}")
+        """Take what happened."""
+        super().__init__(what)
         self.status = status
 
 
-def play(wanted: Path | None, *, plain: bool) -> int:
+def play(home: Path | None, *, plain: bool) -> int:
     """Play it; see ``pmtq.demo.run``."""
     with interruptions() as interrupted:
-        place = choose_place(wanted)
+        place = choose_place(home)
         try:
+            place.folder.make()
             perform(Console(highlight=False), place, interrupted, plain=plain)
         except (DemoError, PmtqError, OSError) as error:
-            place.remove_pictures()
-            return _apologize(error if isinstance(error, DemoError) else DemoError(f"The demo broke off: {error}"))
+            what = str(error) if isinstance(error, DemoError) else f"The demo broke off: {error}"
+            Console(stderr=True, highlight=False).print(Text(f"\n{what}\n{_LEFT} {place.clear()}"), soft_wrap=True)
+            return error.status if isinstance(error, DemoError) else 1
     return 0
-
-
-def _apologize(error: DemoError) -> int:
-    Console(stderr=True, highlight=False).print(Text(f"\n{error}"), soft_wrap=True)
-    return error.status
 
 
 def perform(console: Console, place: Place, interrupted: threading.Event, *, plain: bool) -> None:
@@ -67,7 +64,7 @@ def perform(console: Console, place: Place, interrupted: threading.Event, *, pla
     began = time.monotonic()
     with closing(Story(place.folder, place.pictures, PICTURES)) as story:
         try:
-            with choose_view(console, place, plain=plain) as view, side_by_side(place, PICTURES) as programs:
+            with choose_view(console, plain=plain) as view, side_by_side(place, PICTURES) as programs:
                 follow(story, programs, view, interrupted, began)
         finally:
             story.listen()
@@ -91,7 +88,7 @@ def follow(story: Story, programs: Programs, view: View, interrupted: threading.
             if client_is_done:
                 story.planned = len(story.posted)  # fewer than planned if this machine is slow
             seconds = time.monotonic() - began
-            view.update(Scene(story, programs.client.pid, programs.worker.pid, seconds), events)
+            view.update(Scene(story, programs.client.pid, programs.worker.pid, seconds, programs.place.instead), events)
             if client_is_done and story.is_complete():
                 return
             expect_an_end(programs, interrupted, seconds)

@@ -88,6 +88,7 @@ class Programs:
 
     def __init__(self, place: Place, pictures: int) -> None:
         """Start both: the worker to serve the folder, the client to have that many pictures resized in it."""
+        self.place = place
         self.worker = Program("worker", [*WORKER, "--broker", place.url], place)
         try:
             self.client = Program("client", [*CLIENT, str(place.pictures), str(pictures)], place)

@@ -72,12 +72,12 @@ def page(place: Place, pairs: list[Pair], task_id: str, seconds: float, *, room:
 
 
 def _about_pictures(place: Place, pairs: list[Pair], seconds: float, room: int) -> list[Text]:
-    head = f"{len(pairs)} of {len(pairs)} pictures resized in {seconds:.1f} s, each opened and checked. They are in"
-    lines = [Text(f"{head}\n{printable(str(place.pictures))}", style="bold")]
+    count = len(pairs)
+    head = f"{count} of {count} pictures resized in {seconds:.1f} s and checked, in {place.pictures}"
+    lines = [Text(printable(place.instead))] if place.instead else []
+    lines.append(Text(printable(head), style="bold"))
     lines += [Text(f"  {_facts(pair.photograph)}  ->  {_facts(pair.copy)}") for pair in pairs[:room]]
-    if len(pairs) > room:
-        lines.append(Text(f"  ... and {len(pairs) - room} more like these"))
-    return lines
+    return lines if count <= room else [*lines, Text(f"  ... and {count - room} more")]
 
 
 def _facts(path: Path) -> str:
@@ -128,24 +128,21 @@ def _about_next(place: Place, photograph: Path) -> list[Text]:
     line = shlex.quote(msgspec.json.encode(record).decode())
     broker = "" if place.is_default else f" --broker {shlex.quote(place.url)}"
     steps = {
-        "open the queue file and the results file": f"less {queue} {results}",
-        "post a record by hand": f"echo {line} >> {queue}",
-        "let a worker run it, and clear the queue file": f"{pmtq()} worker -A pmtq.demo.pictures:app{broker} --burst",
-        "see what became of it": f"grep {BY_HAND} {results}",
-        "remove the pictures": f"rm -r {shlex.quote(str(place.pictures))}",
+        "open both files": f"less {queue} {results}",
+        "post a record": f"echo {line} >> {queue}",
+        "have it run": f"{pmtq()} worker -A pmtq.demo.pictures:app{broker} --burst",
+        "see the result": f"grep {BY_HAND} {results}",
+        "clean up": f"rm -r {shlex.quote(str(place.pictures))}",
     }
-    lines = [Text("What to type next", style="bold")]
-    for why, command in steps.items():
-        lines.append(_command(command, why))
-    readme = folder.path / "README.md"
-    if readme.exists():
-        lines.append(Text(f"{printable(shown(readme))} explains every file and field."))
-    return lines
+    lines = [_command(command, f"  {why:<17}") for why, command in steps.items()]
+    if (readme := folder.path / "README.md").exists():
+        lines.append(Text(f"  What every file and field means is told in {printable(shown(readme))}"))
+    return [Text("What to type next", style="bold"), *lines]
 
 
-def _command(command: str, why: str = "") -> Text:
-    """Return a command to paste; a comment above it says why."""
-    return Text.assemble((f"# {why}\n" if why else "", "dim"), (printable(command), "cyan"))
+def _command(command: str, why: str = "  ") -> Text:
+    """Return a command to paste, behind the word that says why."""
+    return Text.assemble(why, (printable(command), "cyan"))
 
 
 def pmtq() -> str:

@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pmtq.demo.place import Place, shown
+from pmtq.demo.place import shown
 from pmtq.demo.story import Event, Line, Story
 from pmtq.records import StateRecord
 from pmtq.states import STARTED, SUCCESS
@@ -39,6 +39,8 @@ class Scene(NamedTuple):
     worker_pid: int
     seconds: float
     """Since the beginning."""
+    note: str = ""
+    """Why another queue folder is used than one would expect; usually empty."""
 
 
 class View(Protocol):
@@ -56,29 +58,26 @@ class View(Protocol):
         """Show a moment; ``events`` are new since the last one."""
 
 
-def choose_view(console: Console, place: Place, *, plain: bool) -> View:
+def choose_view(console: Console, *, plain: bool) -> View:
     """Return panes where a person sits at a screen that can draw them, else lines of text."""
     bare = plain or os.environ.get("NO_COLOR") or os.environ.get("TERM") in {"dumb", "unknown"}
     room = console.width >= SMALLEST[0] and console.height >= SMALLEST[1]
     if bare or not console.is_terminal or not room or not console.encoding.startswith("utf"):
-        return Lines(console, place)
-    return Panes(console, place)
+        return Lines(console)
+    return Panes(console)
 
 
 class Lines:
     """One line of text per event; good in a pipe, a log, and for a screen reader."""
 
-    def __init__(self, console: Console, place: Place) -> None:
+    def __init__(self, console: Console) -> None:
         """Write to ``console``."""
         self._console = console
-        self._place = place
         self._begun = False
 
     def __enter__(self) -> Self:
         """Say what will be seen."""
         self._print(f"pmtq demo. {_WORDS}")
-        if self._place.instead:
-            self._print(self._place.instead)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -93,7 +92,9 @@ class Lines:
 
     def _begin(self, scene: Scene) -> None:
         self._begun = True
-        folder = self._place.folder
+        folder = scene.story.folder
+        if scene.note:
+            self._print(scene.note)
         for who, what in (
             ("queue file", f"{shown(folder.queue())}: what is asked, one record a line"),
             ("results file", f"{shown(folder.results)}: what became of it"),
@@ -125,16 +126,13 @@ def _in_words(event: Event) -> str:
 class Panes:
     """Two panes that follow the files, on a screen."""
 
-    def __init__(self, console: Console, place: Place) -> None:
+    def __init__(self, console: Console) -> None:
         """Draw on ``console``."""
         self._console = console
-        self._instead = place.instead
         self._live = Live(console=console, auto_refresh=False)
 
     def __enter__(self) -> Self:
         """Begin drawing."""
-        if self._instead:
-            self._console.print(Text(printable(self._instead)))
         self._live.start()
         return self
 
@@ -150,24 +148,27 @@ class Panes:
 def frame(scene: Scene, height: int) -> RenderableType:
     """Return the whole picture, ``height - 1`` rows high."""
     story = scene.story
-    colours = {task_id: _COLOURS[number % len(_COLOURS)] for number, task_id in enumerate(story.posted)}
     room = height - 1 - 9  # the last row stays free; head, foot and the borders take nine
     asked = min(room * 2 // 5, story.planned)
     waiting = len(story.unfinished()) - len(story.running())
-    return Group(
-        _head(scene),
-        _pane(
-            "queue file", story.folder.queue(), story.queue_lines, colours, asked,
-            f"{_count(len(story.posted), 'record')}, {waiting} waiting",
-            "Empty. Here the client will append a line for each picture: a record of what it wants done.",
-        ),
-        _pane(
-            "results file", story.folder.results, story.results_lines, colours, room - asked,
-            f"{len(story.states)} started, {len(story.ended())} ended",
-            "Empty. Here the worker will append a line when it takes a task, and another when the task has ended.",
-        ),
-        _foot(scene),
-    )  # fmt: skip
+    queue = Pane(
+        word="queue file",
+        meaning="one record a line: what is asked",
+        path=story.folder.queue(),
+        lines=story.queue_lines,
+        empty="Empty. The client will append a line for each picture: a record of what it wants done.",
+        tally=f"{_count(len(story.posted), 'record')}, {waiting} waiting",
+    )
+    results = Pane(
+        word="results file",
+        meaning="what becomes of it",
+        path=story.folder.results,
+        lines=story.results_lines,
+        empty="Empty. The worker will append a line when it takes a task, and one when the task has ended.",
+        tally=f"{_count(len(story.states), 'task')} started, {len(story.ended())} ended",
+    )
+    colours = {task_id: _COLOURS[number % len(_COLOURS)] for number, task_id in enumerate(story.posted)}
+    return Group(_head(scene), _panel(queue, colours, asked), _panel(results, colours, room - asked), _foot(scene))
 
 
 def _head(scene: Scene) -> RenderableType:
@@ -176,7 +177,11 @@ def _head(scene: Scene) -> RenderableType:
         grid.add_column(no_wrap=True, overflow="ellipsis")
     grid.add_row(" [bold]client[/]", f"process {scene.client_pid}", Text(client_does(scene.story)))
     grid.add_row(" [bold]worker[/]", f"process {scene.worker_pid}", Text(worker_does(scene.story)))
-    return Group(Text(f" {_WORDS}", style="bold", no_wrap=True, overflow="ellipsis"), Text(), grid)
+    return Group(_one_row(f" {_WORDS}", "bold"), _one_row(f" {printable(scene.note)}", "italic"), grid)
+
+
+def _one_row(text: str, style: str) -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def client_does(story: Story) -> str:
@@ -198,14 +203,27 @@ def worker_does(story: Story) -> str:
     return "watches the queue file for the next record"
 
 
-def _pane(
-    word: str, path: Path, lines: Iterable[Line], colours: dict[str, str], rows: int, below: str, empty: str
-) -> Panel:
-    """Return the end of one file, ``rows`` lines of it, with what it is called above and a count below."""
-    last = list(lines)[-rows:] if rows > 0 else []
-    body: RenderableType = Group(*(_coloured(line, colours) for line in last)) if last else Text(empty, style="dim")
-    title = Text.assemble((word, "bold"), "  ", printable(shown(path)))
-    return Panel(body, title=title, title_align="left", subtitle=below, subtitle_align="right", height=max(rows, 1) + 2)
+class Pane(NamedTuple):
+    """What is shown of one file."""
+
+    word: str
+    """What such a file is called …"""
+    meaning: str
+    """… and what stands in it."""
+    path: Path
+    lines: Iterable[Line]
+    empty: str
+    """Shown as long as there are no lines."""
+    tally: str
+    """Shown below them."""
+
+
+def _panel(pane: Pane, colours: dict[str, str], rows: int) -> Panel:
+    """Return the last lines of a file, ``rows`` of them, in a frame."""
+    lines = list(pane.lines)[-rows:]
+    body = Group(*(_coloured(line, colours) for line in lines)) if lines else Text(pane.empty, style="italic")
+    title = Text.assemble((pane.word, "bold"), f"  {printable(shown(pane.path))}", (f"  {pane.meaning}", "italic"))
+    return Panel(body, title=title, title_align="left", subtitle=pane.tally, subtitle_align="right", height=rows + 2)
 
 
 def _coloured(line: Line, colours: dict[str, str]) -> Text:
@@ -220,13 +238,13 @@ def _coloured(line: Line, colours: dict[str, str]) -> Text:
 
 def _foot(scene: Scene) -> RenderableType:
     story = scene.story
-    ended = len(story.ended())
+    resized = sum(state.status == SUCCESS for state in story.ended())
     grid = Table.grid(padding=(0, 2), expand=True)
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True)
-    bar = ProgressBar(total=max(story.planned, 1), completed=ended)
-    grid.add_row(f" {ended} of {story.planned} resized", bar, f"{scene.seconds:4.1f} s ")
+    bar = ProgressBar(total=max(story.planned, 1), completed=resized)
+    grid.add_row(f" {resized} of {story.planned} resized", bar, f"{scene.seconds:4.1f} s ")
     return grid
 
 

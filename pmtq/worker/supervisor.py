@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 from pmtq import disk
 from pmtq.app import Task
+from pmtq.claim import Claimer
 from pmtq.exceptions import ImproperlyConfigured, PmtqError, WorkerNameTaken
 from pmtq.folder import Folder
 from pmtq.presence import Presence, living
@@ -141,16 +142,16 @@ def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
         Pool(plan, presence, start_method or ("fork" if hasattr(os, "fork") else "spawn")).run()
 
 
-def _serve(plan: Plan, presence: Presence, still_wanted: Callable[[], bool] = lambda: True) -> None:
-    """Run tasks in this process."""
+def _serve(plan: Plan, presence: Presence, still_wanted: Callable[[], bool] | None = None) -> None:
+    """Run tasks in this process; ``still_wanted`` is asked by a child, whether its parent is still there."""
     consumer = Consumer(plan.folder, presence, list(plan.queues), plan.load(), plan.make_pace())
 
     def stop() -> None:
         consumer.stop()
         _wake(plan)  # it may be waiting for the queue files, among others ourselves
 
-    with _signals(_Ending(stop)):
-        consumer.run(burst=plan.burst, still_wanted=still_wanted)
+    with _signals(_Ending(stop, aloud=still_wanted is None)):
+        consumer.run(burst=plan.burst, still_wanted=still_wanted or (lambda: True))
     _leave(presence)
 
 
@@ -174,16 +175,18 @@ def _wake(plan: Plan) -> None:
 class _Ending:
     """What a worker does about signals: the first one ends it gently, the next one at once."""
 
-    def __init__(self, gently: Callable[[], None]) -> None:
+    def __init__(self, gently: Callable[[], None], *, aloud: bool) -> None:
+        """Call ``gently`` at the first one; ``aloud`` tells the person, which the parent of a pool does for all."""
         self._gently = gently
+        self._level = logging.WARNING if aloud else logging.DEBUG
         self._told = False
 
     def __call__(self, number: int, _frame: object) -> None:
         if self._told or number == _QUIT:
-            logger.warning(_AT_ONCE)
+            logger.log(self._level, _AT_ONCE)
             os._exit(128 + number)  # the kernel frees the name's lock, whatever Python is in the middle of
         self._told = True
-        logger.warning(_GENTLY, "task", _shown(number))
+        logger.log(self._level, _GENTLY, "task", _shown(number))
         self._gently()
 
 
@@ -240,6 +243,9 @@ class Pool:
 
     def run(self) -> None:
         """Start the children, replace those that die, and return when they have ended as they were told."""
+        # A worker without children may have died under this name. As we live, nobody else gives out again what it held.
+        claimer = Claimer(self._plan.folder, self._presence, self._plan.queues, {})
+        claimer.succeed_namesake(time.time())
         try:
             with _self_pipe() as wakeup, _signals(lambda number, _frame: self._received.append(number)):
                 while not all(slot.done for slot in self._slots):

@@ -1,0 +1,201 @@
+"""``pmtq call`` and ``pmtq result``: posting a call, and asking what became of it.
+
+It does not know more than any client: what it does, a program can do with ``PMTQ.send_task`` and ``AsyncResult``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from pmtq.app import PMTQ
+from pmtq.backend import Backend
+from pmtq.cli.options import client_app, existing_folder, takes_app
+from pmtq.cli.text import arguments, as_json, pairs, shortened, table, visible, visible_lines
+from pmtq.exceptions import ImproperlyConfigured, NotRegistered
+from pmtq.folder import Folder
+from pmtq.inspection import View
+from pmtq.records import StateRecord
+from pmtq.states import EXCEPTION_STATES, FINAL_STATES, PENDING, SUCCESS
+
+FAILED, UNFINISHED = 1, 2
+
+
+@click.command()
+@takes_app
+@click.argument("name")
+@click.argument("parameters", nargs=-1, metavar="[JSON]")
+@click.option("-Q", "--queue", metavar="NAME", help="The queue to post to, instead of the task's own.")
+@click.option("--countdown", type=float, metavar="SECONDS", help="Not to be run before so many seconds have passed.")
+@click.option("--eta", metavar="TIME", help="Not to be run before this time: 2026-11-20T15:04:05Z")
+@click.option("--expires", metavar="TIME|SECONDS", help="Not to be run from this time on.")
+@click.option("--task-id", metavar="ID", default="", help="An id of your choice.")
+@click.option("-w", "--wait", is_flag=True, help="Wait for the result and print it, as JSON.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait.")
+def call(
+    *, name: str, parameters: tuple[str, ...], wait: bool, timeout: float | None, expires: str | None, **options: Any
+) -> int:
+    """Post a call to the task NAME and print its id.
+
+    JSON is an array of positional arguments or an object of keyword arguments. With -A the name and the arguments are
+    checked against your code; without it any name is posted, for a worker that knows it.
+
+    \b
+        pmtq call tasks.add '[2, 3]' --wait
+        pmtq call Image.resize '{"file": "/tmp/a.jpg", "width": 800}'
+    """  # noqa: D301  (the backspace tells click to leave these lines as they are)
+    args, kwargs = _parsed(" ".join(parameters))
+    options = {key: value for key, value in options.items() if value is not None}
+    if expires is not None:
+        options["expires"] = _number_or_text(expires)
+    app = client_app()
+    task_id = _posted(app, name, args, kwargs, options)
+    click.echo(task_id, err=wait)
+    return _wait_for_value(app, task_id, timeout) if wait else 0
+
+
+def _posted(app: PMTQ, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]) -> str:
+    """Post the call, checked against the app's code if there is any; return the id."""
+    if not app.tasks:
+        return app.send_task(name, args, kwargs, **options).id
+    try:
+        return app.find_task(name).apply_async(args, kwargs, **options).id
+    except NotRegistered as error:
+        remedy = "Nothing was queued. For a task of another program leave -A out."
+        raise NotRegistered(f"{error} {remedy}", error.name, error.known) from None
+    except TypeError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _parsed(text: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return positional and keyword arguments; raises ``ImproperlyConfigured`` with a caret under the slip."""
+    if not text.strip():
+        return [], {}
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+        text.encode()
+    except json.JSONDecodeError as error:
+        raise ImproperlyConfigured(_slip(text, error)) from None
+    except (RecursionError, UnicodeEncodeError, ValueError) as error:
+        raise ImproperlyConfigured(f"the arguments are no JSON: {error}. Nothing was queued.") from None
+    if isinstance(value, list):
+        return value, {}
+    if isinstance(value, dict):
+        return [], value
+    raise ImproperlyConfigured(
+        f"the arguments are {text.strip()}, which is neither an array nor an object. Nothing was queued. "
+        f"Write one positional argument as '[{text.strip()}]'"
+    )
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _slip(text: str, error: json.JSONDecodeError) -> str:
+    """Return the paragraph for text that is no JSON, and below it the line with a caret."""
+    line = text.splitlines()[error.lineno - 1] if text.splitlines() else ""
+    start = max(0, error.colno - 1 - 60)
+    shown, caret = visible(line[start : start + 76]), " " * len(visible(line[start : error.colno - 1])) + "^"
+    return (
+        f"the arguments are no JSON: {error.msg.lower()}, line {error.lineno} column {error.colno}. Nothing was queued. Put "
+        f"single quotes around JSON, so that the shell leaves its double quotes alone: '[2, \"text\"]'\n    {shown}\n    {caret}"
+    )
+
+
+def _number_or_text(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _wait_for_value(app: PMTQ, task_id: str, timeout: float | None) -> int:
+    """Print the task's value as soon as it is there; return the exit status."""
+    state = app.backend.wait(task_id, timeout)
+    if state is None:
+        _say_why_not_yet(app, task_id, timeout)
+        return UNFINISHED
+    if state.status == SUCCESS:
+        click.echo(as_json(state.result))
+        return 0
+    more = f" Its traceback: pmtq result {task_id} --traceback" if state.traceback else ""
+    raise click.ClickException(f"task {task_id} ended as {state.status}: {_error(state)}.{more}")
+
+
+def _say_why_not_yet(app: PMTQ, task_id: str, timeout: float | None) -> None:
+    owed = View(app.folder, time.time()).find(task_id)
+    why = f"; {owed.why}" if owed else ""
+    click.echo(
+        visible(f"task {task_id} has not ended after {timeout:g} s{why}. Ask again: pmtq result {task_id} --wait"),
+        err=True,
+    )
+
+
+@click.command()
+@takes_app
+@click.argument("task_id", metavar="ID")
+@click.option("-w", "--wait", is_flag=True, help="Wait until it has ended.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait.")
+@click.option("--traceback", is_flag=True, help="Show where the task failed.")
+@click.option("--history", is_flag=True, help="Show every line of its life.")
+def result(*, task_id: str, wait: bool, timeout: float | None, traceback: bool, history: bool) -> int:
+    """Show what became of a task.
+
+    The exit status is 0 if it succeeded, 1 if it ended in any other way, and 2 if it has not ended.
+    """
+    folder = existing_folder()
+    backend = Backend(folder)
+    if wait:
+        backend.wait(task_id, timeout)
+    state = backend.state(task_id)
+    pairs(_facts(folder, state))
+    if traceback and state.traceback:
+        click.echo(visible_lines(state.traceback))
+    if history:
+        _show_history(folder, backend, task_id)
+    if state.status in FINAL_STATES:
+        return 0 if state.status == SUCCESS else FAILED
+    return UNFINISHED
+
+
+def _facts(folder: Folder, state: StateRecord) -> Iterator[tuple[str, str]]:
+    """Yield what is to be said about a task, by name."""
+    yield "task", state.task_id
+    owed = None if state.status in FINAL_STATES else View(folder, time.time()).find(state.task_id)
+    yield "state", state.status if state.status != PENDING or owed is None else owed.state
+    if state.status in EXCEPTION_STATES:
+        yield "error", _error(state)
+    elif state.status == SUCCESS or state.result is not None:
+        yield "value", as_json(state.result)
+    if state.worker:
+        yield (
+            "worker",
+            f"{state.worker}, attempt {state.attempt}" + (f", {state.runtime:.4f} s" if state.runtime else ""),
+        )
+    if state.at:
+        yield "at", state.at
+    if owed:
+        yield "function", f"{owed.function} {arguments(owed.args, owed.kwargs)}"
+        yield "waits", owed.why
+    elif state.status == PENDING:
+        yield "waits", f"nothing is known of this id in {folder.path}; was it sent to another folder?"
+
+
+def _error(state: StateRecord) -> str:
+    error = state.error or {}
+    return f"{error.get('type', '')}: {error.get('message', '')}"
+
+
+def _show_history(folder: Folder, backend: Backend, task_id: str) -> None:
+    owed = View(folder, time.time()).find(task_id)
+    lines = [(owed.sent, "sent", "", f"{owed.function} {arguments(owed.args, owed.kwargs)}")] if owed else []
+    for state in backend.history(task_id):
+        detail = _error(state) if state.error else as_json(state.result) if state.status == SUCCESS else state.eta
+        lines.append((state.at, state.status, f"{state.worker} attempt {state.attempt}".strip(), shortened(detail)))
+    click.echo()
+    table(("AT", "STATE", "WORKER", ""), lines)
