@@ -23,16 +23,6 @@ from pmtq.states import FINAL_STATES, PENDING, WAITING_STATES
 from pmtq.watch import Watch
 
 
-class _Head(msgspec.Struct):
-    """The part of a state line that the index needs; the rest is skipped over undecoded."""
-
-    task_id: str = ""
-    status: str = ""
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
-
-
 class Backend:
     """Answers from the results of one folder. Threads may share it."""
 
@@ -129,17 +119,14 @@ class Backend:
                 self._offset += len(line)
 
     def _note(self, line: bytes) -> None:
-        try:
-            head = _decode_head(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        state = _state(line)
+        if state is None or state.task_id in self._final:
             return
-        if head.task_id in self._final:
-            return
-        if head.status in FINAL_STATES:
-            self._final[head.task_id] = self._offset
-            self._open.pop(head.task_id, None)
+        if state.status in FINAL_STATES:
+            self._final[state.task_id] = self._offset
+            self._open.pop(state.task_id, None)
         else:
-            self._open[head.task_id] = self._offset
+            self._open[state.task_id] = self._offset
 
     def _from_sealed(self, task_id: str) -> StateRecord | None:
         """Look for a final line in the sealed results, newest first; a search in vain is remembered."""
@@ -153,6 +140,14 @@ class Backend:
         return None
 
 
+def _state(line: bytes) -> StateRecord | None:
+    """Return what a line says; None if it is no state record, which a worker will complain about."""
+    try:
+        return decode_state(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def _lines_about(task_id: str, journal: Journal) -> Iterator[StateRecord]:
     """Yield the lines about one task, reading the file in pieces."""
     if not journal.refresh():
@@ -162,8 +157,6 @@ def _lines_about(task_id: str, journal: Journal) -> Iterator[StateRecord]:
     while lines := journal.read(offset):
         if needle in lines:
             for line in lines.splitlines():
-                if needle in line:
-                    state = decode_state(line)
-                    if state.task_id == task_id:
-                        yield state
+                if needle in line and (state := _state(line)) and state.task_id == task_id:
+                    yield state
         offset += len(lines)

@@ -24,32 +24,32 @@ class Broker:
 
     def publish(self, record: TaskRecord, queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
         """Append one record to ``queue``; see ``Journal.append`` for ``durable`` and for what it raises."""
-        line = encode(record) + b"\n"
-        if len(line) > MAX_RECORD_BYTES:
-            raise _too_long(record, len(line))
+        line = _line(record)
         journal = self._queues.get(queue) or self._open(queue)
         journal.append(line, durable=durable)
 
     def publish_many(self, records: Iterable[TaskRecord], queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
         """Append several records in one write: all of them stand in the file, or none."""
-        lines = []
-        for record in records:
-            lines.append(encode(record) + b"\n")
-            if len(lines[-1]) > MAX_RECORD_BYTES:
-                raise _too_long(record, len(lines[-1]))
-        if lines:
+        if lines := b"".join(map(_line, records)):
             journal = self._queues.get(queue) or self._open(queue)
-            journal.append(b"".join(lines), durable=durable)
+            journal.append(lines, durable=durable)
 
     def _open(self, queue: str) -> Journal:
-        journal = self._queues[queue] = Journal(self.folder.queue(queue))
+        journal = Journal(self.folder.queue(queue))
+        self.folder.make()
+        self._queues[queue] = journal
         return journal
 
 
-def _too_long(record: TaskRecord, size: int) -> NotSerializable:
-    return NotSerializable(
-        f"the record of {record.function}",
-        record,
-        f"has {size:,} bytes and the limit is {MAX_RECORD_BYTES:,}. Nothing was queued. "
-        "Put the data into a file and send its path",
+def _line(record: TaskRecord) -> bytes:
+    try:
+        line = encode(record) + b"\n"
+    except (UnicodeEncodeError, ValueError) as error:
+        why = f"cannot be written as JSON: {error}. Nothing was queued. Send text or numbers"
+        raise NotSerializable(f"the record of {record.function}", record, why) from None
+    if len(line) <= MAX_RECORD_BYTES:
+        return line
+    why = f"has {len(line):,} bytes, and the limit is {MAX_RECORD_BYTES:,}. Nothing was queued. "
+    raise NotSerializable(
+        f"the record of {record.function}", record, why + "Put the data into a file and send its path"
     )

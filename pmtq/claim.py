@@ -22,10 +22,10 @@ from pmtq.journal import Journal
 from pmtq.ledger import Ledger, start, verdict_on_the_lost
 from pmtq.presence import Presence, Remains, find_remains
 from pmtq.reader import QueueReader
-from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, encode_lines, epoch, timestamp
+from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, due, encode_lines, epoch, timestamp
 from pmtq.rejecting import Rejects
 from pmtq.scan import Fault
-from pmtq.states import FINAL_STATES, RETRY, REVOKED, STARTED
+from pmtq.states import FINAL_STATES, REJECTED, RETRY, REVOKED, STARTED
 
 logger = logging.getLogger("pmtq.worker")
 
@@ -69,7 +69,18 @@ class Claimer:
         self._last_roll_call = 0.0
         self.unknown: set[str] = set()
         """Functions whose tasks were left for a worker that knows them."""
+        self._held: dict[str, Place] = {}
+        """Records that a worker has started: needed again when it gives them back or dies."""
+        self._ready: list[Place] = []
+        """A heap of records that were passed over and may run now."""
+        self._later: list[tuple[float, Place]] = []
+        """A heap of records that wait for their time."""
+        self._left: list[Place] = []
+        """Records of functions that this worker does not know."""
+        self._unread: set[str] = set()
+        """Ids of which the end is known and the record was not come to yet."""
         self._forget()
+        self._rewind()
 
     def exchange(
         self,
@@ -79,8 +90,8 @@ class Claimer:
     ) -> list[Claim]:
         """Settle ``outcomes`` and return claims on the next tasks, as one append to the results file.
 
-        ``wanted`` is asked before each claim, and ends the batch by saying no; without it nothing is claimed. Raises ``OperationalError``: then nothing was settled or claimed, and the same call may
-        be made again.
+        ``wanted`` is asked before each claim, and ends the batch by saying no; without it nothing is claimed. Raises
+        ``OperationalError``: then nothing was settled or claimed, and the same call may be made again.
         """
         for reader in self._readers:
             reader.fill()  # decode what is there before taking the lock
@@ -126,7 +137,9 @@ class Claimer:
 
     def tidy(self, now: float, *, idle: bool) -> None:
         """Clear away what is done with, when it is time; ``idle`` says that nothing was to do for a while."""
+        sealing.expire(self._folder, self.ledger, now)
         if idle:
+            self._forget_others_work()
             for reader in self._readers:
                 reader.finish_last_line()
         backlog = sum(reader.unread() for reader in self._readers)
@@ -137,13 +150,25 @@ class Claimer:
             with self._results.hold():
                 self._catch_up()
                 shares = self._shares() if clear or renew else []
-                sealing.seal(self._folder, self._results, self.ledger, shares, self._unread, now, renew=renew)
+                placed = {task_id for share in shares for _, _, task_id in share.owed}
+                ahead = self._unread | (self.ledger.open.keys() - placed)
+                sealing.seal(self._folder, self._results, self.ledger, shares, ahead, now, renew=renew)
+
+    def _forget_others_work(self) -> None:
+        """Forget the records of unknown functions that another worker has meanwhile run."""
+        if self._left and self._unread:
+            done = {place.task_id for place in self._left} & self.ledger.final
+            self._left[:] = [place for place in self._left if place.task_id not in done]
+            self._unread -= done
 
     def _shares(self) -> list[sealing.Share]:
         """Return how far each queue has been read, and what of that is owed."""
         owed: list[list[sealing.Span]] = [[] for _ in self._readers]
         for place in [*self._held.values(), *self._ready, *(place for _, place in self._later), *self._left]:
-            owed[place.queue].append((place.start, place.end, place.task_id))
+            if place.task_id in self.ledger.final:
+                self._unread.discard(place.task_id)
+            else:
+                owed[place.queue].append((place.start, place.end, place.task_id))
         return [sealing.Share(reader, sorted(spans)) for reader, spans in zip(self._readers, owed, strict=True)]
 
     def _forget(self) -> None:
@@ -151,40 +176,37 @@ class Claimer:
         self.ledger = Ledger()
         self._offset = 0
         self._results_inode = 0
-        self._rewind()
 
     def _rewind(self) -> None:
         """Read the queues again from the top."""
         for reader in self._readers:
             reader.rewind(sealing.generation(self._folder, reader.name, self.ledger))
-        self._held: dict[str, Place] = {}
-        """Records that a worker has started: needed again when it gives them back or dies."""
-        self._ready: list[Place] = []
-        """A heap of records that were passed over and may run now."""
-        self._later: list[tuple[float, Place]] = []
-        """A heap of records that wait for their time."""
-        self._left: list[Place] = []
-        """Records of functions that this worker does not know."""
-        self._unread: set[str] = set(self.ledger.final)
-        """Ids of which the end is known and the record was not come to yet."""
+        for places in (self._held, self._ready, self._later, self._left):
+            places.clear()
+        self._unread = set(self.ledger.final)
 
     def _catch_up(self) -> None:
         """Read what was written to the results since last time, and see whether the files are still the same."""
         inode = self._results.refresh()
-        if inode != self._results_inode or self._results.size() < self._offset:
+        replaced = inode != self._results_inode or self._results.size() < self._offset
+        if replaced:
             self._forget()
             self._results_inode = inode
         while lines := self._results.read(self._offset):
-            for line in lines.splitlines():
-                try:
-                    state = decode_state(line)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                    logger.warning("%s holds a line that is no state record: %.80r", self._folder.results, line)
-                else:
-                    self._take_in(state)
+            for state in self._states(lines.splitlines()):
+                self._take_in(state)
             self._offset += len(lines)
-        if any(reader.is_another_file() for reader in self._readers):
+        if replaced or any(reader.is_another_file() for reader in self._readers):
             self._rewind()
+
+    def _states(self, lines: list[bytes]) -> Iterator[StateRecord]:
+        """Yield what the lines say; one that is no state record is passed over."""
+        for line in lines:
+            try:
+                yield decode_state(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                if line:
+                    logger.warning("%s: a line of the results is no state record: %.80r", self._folder.path, line)
 
     def _take_in(self, state: StateRecord) -> bool:
         """Apply one line to the ledger, and move the record's place to where it is looked for next."""
@@ -198,7 +220,7 @@ class Claimer:
             self._held[state.task_id] = place
         elif place:
             if state.status == RETRY:
-                heappush(self._later, (epoch(state.eta), place))
+                heappush(self._later, (due(state.eta), place))
             else:
                 heappush(self._ready, place)
         return True
@@ -215,7 +237,7 @@ class Claimer:
 
     def _inherit(self, name: str, notes: list[bytes], at: str) -> list[StateRecord]:
         """Return the lines to write for a dead worker: the outcomes it had noted, then what it gives back."""
-        lines = self.ledger.legacy(name, [decode_state(note) for note in notes], at)
+        lines = self.ledger.legacy(name, list(self._states(notes)), at)
         for state in lines:
             self._take_in(state)
             logger.warning("Task %s: %s, worker %s died (attempt %d)", state.task_id, state.status, name, state.attempt)
@@ -234,8 +256,7 @@ class Claimer:
                 if not self._may_start(place, record, last, now):
                     continue
                 if verdict := self._verdict(last, record, now, at):
-                    self._take_in(verdict)
-                    lines.append(verdict)
+                    self._end(verdict, lines)
                     continue
             if not wanted(record):
                 heappush(self._ready, place)
@@ -246,6 +267,14 @@ class Claimer:
             claims.append(Claim(record, started, place))
         return claims
 
+    def _end(self, final: StateRecord, lines: list[StateRecord]) -> None:
+        """End a task whose record was just come to, without running it."""
+        self._take_in(final)
+        self._unread.discard(final.task_id)
+        lines.append(final)
+        if final.status != REJECTED:
+            logger.error("Task %s %s: %s", final.task_id, final.status, (final.error or {}).get("message"))
+
     def _candidates(self, now: float, lines: list[StateRecord]) -> Iterator[tuple[Place, TaskRecord]]:
         """Yield the records that are not done with: those passed over before, then new ones from each queue."""
         while self._later and self._later[0][0] <= now:
@@ -253,8 +282,11 @@ class Claimer:
         final = self.ledger.final
         while self._ready:
             place = heappop(self._ready)
-            if place.task_id not in final:
-                yield place, self._readers[place.queue].read_again(place.start, place.end, place.task_id)
+            waiting = self._readers[place.queue].read_again(place.start, place.end, place.task_id)
+            if waiting is None:  # somebody wrote over it: nothing that is remembered of the files holds any more
+                self._rewind()
+            elif place.task_id not in final:
+                yield place, waiting
         self._turn += 1  # begin with another queue each time, so that none starves behind a full one
         for number in range(len(self._readers)):
             queue = (number + self._turn) % len(self._readers)
@@ -265,9 +297,7 @@ class Claimer:
                 if task_id in final:
                     self._unread.discard(task_id)
                 elif isinstance(record, Fault):
-                    rejected = self._rejects.add(reader, item.start, record, timestamp(now))
-                    self._take_in(rejected)
-                    lines.append(rejected)
+                    self._end(self._rejects.add(reader, item.start, record, timestamp(now)), lines)
                 else:
                     yield Place(queue, item.start, item.end, task_id), record
 
@@ -279,9 +309,10 @@ class Claimer:
         if record.function not in self._known or record.v > FORMAT_VERSION:
             self._leave(place, record)
             return False
-        eta = last.eta if last and last.status == RETRY else record.eta
-        if eta and (due := epoch(eta)) > now:
-            heappush(self._later, (due, place))
+        retried = last if last and last.status == RETRY else None
+        start_at = due(retried.eta if retried else record.eta)
+        if start_at > now:
+            heappush(self._later, (start_at, place))
             return False
         return True
 

@@ -9,6 +9,7 @@ Being the only door, this is also where tests count, fail and cut every effect. 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -20,6 +21,7 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from pmtq.exceptions import OperationalError, UnsafeFile
 
+_UNSAFE = "What it holds can be read now, but might not survive a power cut."
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 # Windows lacks these flags; it has no symbolic links that an ordinary user could plant, and no exec to leak into.
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -76,10 +78,13 @@ def open_file(path: Path, *, write: bool = True, create: bool = True) -> int:
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
     """Return up to ``size`` bytes that stand at ``offset``."""
-    if hasattr(os, "pread"):
-        return os.pread(descriptor, size, offset)
-    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows; callers hold the file's thread lock
-    return os.read(descriptor, size)
+    try:
+        if hasattr(os, "pread"):
+            return os.pread(descriptor, size, offset)
+        os.lseek(descriptor, offset, os.SEEK_SET)  # Windows; callers hold the file's thread lock
+        return os.read(descriptor, size)
+    except OSError as error:
+        raise cannot("read", _path(descriptor), error) from error
 
 
 def append(descriptor: int, data: bytes, path: Path, before: int) -> None:
@@ -129,7 +134,10 @@ unlock = unlock_descriptor
 
 def fsync(descriptor: int) -> None:
     """Return once the file's bytes would survive a power cut."""
-    os.fsync(descriptor)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise cannot("bring to the disk", _path(descriptor), error, _UNSAFE) from error
 
 
 def fsync_folder(folder: Path) -> None:
@@ -138,27 +146,31 @@ def fsync_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def nudge(path: Path) -> None:
-    """Make watchers of ``path`` look again, without changing a byte of it."""
-    try:
+    """Make watchers of ``path`` look again, without changing a byte of it; it is a hint, so no failure matters."""
+    with contextlib.suppress(OSError):
         os.utime(path)
-    except FileNotFoundError:
-        return  # nothing there to look at
 
 
 def rename(source: Path, target: Path) -> None:
     """Give a file another name in one step; whatever had that name before is gone."""
-    os.replace(source, target)  # noqa: PTH105  (kept beside its siblings, so that tests can fail it)
+    try:
+        os.replace(source, target)  # noqa: PTH105  (kept beside its siblings, so that tests can fail it)
+    except OSError as error:
+        raise cannot(f"rename to {target.name} the file", source, error) from error
 
 
 def remove(path: Path) -> None:
     """Remove a file; a file that is not there is no error."""
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot("remove", path, error) from error
 
 
 def cannot(verb: str, path: Path, error: OSError, left_behind: str = "Nothing was changed.") -> OperationalError:
@@ -173,6 +185,14 @@ def cannot(verb: str, path: Path, error: OSError, left_behind: str = "Nothing wa
         errno.EMFILE: "This process has too many open files: ulimit -n shows the limit.",
     }.get(error.errno or 0, f"Look at the folder: ls -la {path.parent}")
     return OperationalError(f"cannot {verb} {path}: {error.strerror or error}. {left_behind} {advice}")
+
+
+def _path(descriptor: int) -> Path:
+    """Return the name of an open file for a message, where the system tells it."""
+    try:
+        return Path(f"/proc/self/fd/{descriptor}").readlink()
+    except OSError:
+        return Path(f"descriptor {descriptor}")
 
 
 def _unsafe(path: Path, what: str) -> UnsafeFile:

@@ -95,21 +95,25 @@ class Journal:
         self._end = self._clean_end = end + len(lines)
         return self._end
 
-    def read(self, offset: int, size: int = CHUNK) -> bytes:
-        """Return the whole lines that begin at ``offset``, up to ``size`` bytes; empty when there is no whole line."""
+    def read(self, offset: int, size: int = CHUNK, longest: int | None = None) -> bytes:
+        """Return the whole lines that begin at ``offset``: about ``size`` bytes, more if one line is longer.
+
+        Empty when no whole line stands there, or when it is longer than ``longest`` bytes.
+        """
         data = disk.read_at(self._descriptor, size, offset)
-        return data[: data.rfind(b"\n") + 1]
+        while (end := data.rfind(b"\n") + 1) == 0 and len(data) == size and (longest is None or size < longest):
+            size *= 4
+            data = disk.read_at(self._descriptor, size, offset)
+        return data[:end]
 
     def read_bytes(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes at ``offset``, whole lines or not."""
         return disk.read_at(self._descriptor, size, offset)
 
     def read_line(self, offset: int) -> bytes:
-        """Return the line that begins at ``offset``."""
-        line = b""
-        while not line.endswith(b"\n") and (piece := disk.read_at(self._descriptor, LINE, offset + len(line))):
-            line += piece[: piece.find(b"\n") + 1 or len(piece)]
-        return line
+        """Return the line that begins at ``offset``, which is a whole one."""
+        lines = self.read(offset, LINE)
+        return lines[: lines.index(b"\n") + 1]
 
     def size(self) -> int:
         """Return the length in bytes of the file that is open."""

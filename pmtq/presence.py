@@ -33,11 +33,17 @@ class Presence:
 
     def __init__(self, folder: Folder, name: str, facts: dict[str, Any]) -> None:
         """Take ``name``. ``facts`` are shown to whoever opens the file. Raises ``WorkerNameTaken``."""
+        folder.make()
         self.name = name
         self._path = folder.worker(name)
         self._facts = facts
         self._take_name()
-        self.notes = Notes(folder.notes(name))
+        try:
+            self.notes = Notes(folder.notes(name))
+        except BaseException:
+            disk.remove(self._path)
+            os.close(self._descriptor)
+            raise
         put_in_order_after_fork(self)
 
     def _take_name(self) -> None:
@@ -181,6 +187,6 @@ def living(folder: Folder) -> list[dict[str, Any]]:
 def _count(head: bytes) -> int:
     """Return the number at the top of a notes file; 0 if something else stands there."""
     try:
-        return min(int(head), NOTES_BYTES - _COUNT_BYTES)
+        return max(0, min(int(head), NOTES_BYTES - _COUNT_BYTES))
     except ValueError:
         return 0

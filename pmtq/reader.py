@@ -29,19 +29,25 @@ class QueueReader:
         self.journal = journal
         self.name = name
         self._tail = b""
-        self._scanner: Scanner | None = None
+        self._inode = self._offset = 0
+        self._before = b""
+        self._items: deque[Item] = deque()
+        self._scanner = Scanner()
+        self._counted = (0, 1)
+        """An offset and the number of the line that begins there."""
 
     def rewind(self, generation: int) -> None:
         """Start at the top of the file that has the name now. ``generation`` counts how often it was cleared."""
         self._inode = self.journal.refresh()
         self._offset = 0
         self._before = b""
-        self._items: deque[Item] = deque()
+        self._items.clear()
         self._scanner = Scanner(generation)
+        self._counted = (0, 1)
 
     def is_another_file(self) -> bool:
         """Say whether what was read so far no longer stands in the file under this name."""
-        if self._scanner is None or self.journal.refresh() != self._inode:
+        if self.journal.refresh() != self._inode:
             return True
         if not self._offset:
             return False
@@ -49,10 +55,10 @@ class QueueReader:
 
     def fill(self) -> None:
         """Decode the next piece of the file unless decoded records are still waiting."""
-        if self._scanner is None or self._items or not self._inode:
+        if self._items or not self._inode:
             return
         for size in (CHUNK, 2 * MAX_RECORD_BYTES):
-            data = self.journal.read(self._offset, size)
+            data = self.journal.read(self._offset, size, longest=size)
             self._items.extend(self._scanner.scan(data, self._offset))
             if read := self._scanner.consumed:  # a block may be cut where this piece ends: then less than all
                 self._before = (self._before + data[max(0, read - _FINGERPRINT) : read])[-_FINGERPRINT:]
@@ -72,9 +78,9 @@ class QueueReader:
             while items:
                 yield items.popleft()
 
-    def read_again(self, start: int, end: int, task_id: str) -> TaskRecord:
-        """Return a record that was handed out before, from its place in the file, under the id it has there."""
-        return Scanner.reread(self.journal.read_bytes(start, end - start), task_id)
+    def read_again(self, start: int, end: int, task_id: str) -> TaskRecord | None:
+        """Return a record that was handed out before, from its place; None if something else stands there now."""
+        return self._scanner.read_again(self.journal.read_bytes(start, end - start), task_id)
 
     def at_end(self) -> bool:
         """Say whether every byte of the file has been handed out."""
@@ -90,10 +96,11 @@ class QueueReader:
 
     def line_number(self, offset: int) -> int:
         """Return the number of the line that begins at ``offset``, counted from 1."""
-        count = 1
-        for start in range(0, offset, CHUNK):
-            count += self.journal.read_bytes(start, min(CHUNK, offset - start)).count(b"\n")
-        return count
+        counted, number = self._counted if self._counted[0] <= offset else (0, 1)
+        for start in range(counted, offset, CHUNK):
+            number += self.journal.read_bytes(start, min(CHUNK, offset - start)).count(b"\n")
+        self._counted = offset, number
+        return number
 
     def finish_last_line(self) -> None:
         """End a last line that has no newline, if it is a whole record and has not grown since the last call.

@@ -123,6 +123,14 @@ def epoch(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def due(eta: str) -> float:
+    """Return the time from which on a task may start, in seconds since 1970; 0, at once, for text that is no time."""
+    try:
+        return epoch(eta) if eta else 0.0
+    except ValueError:
+        return 0.0
+
+
 PLAIN: frozenset[type] = frozenset({str, int, bool, type(None)})
 """Types of which JSON can hold every value."""
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from itertools import accumulate
 from typing import Any
 
 import msgspec
 
-from pmtq.records import MAX_NESTING, MAX_RECORD_BYTES, TaskRecord, decode_task, epoch
+from pmtq.records import MAX_NESTING, MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoch
 
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 BLOCK_START, BLOCK_END = b"--{", b"}--"
@@ -81,7 +82,7 @@ class Scanner:
             records = list(map(decode_task, pieces))
         except _NOT_JSON:
             return self._scan_one_by_one(lines, pieces, offset)
-        if not all(record.sent and record.task_id for record in records):
+        if not all(map(_is_plain, records)) or max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
             return self._scan_one_by_one(lines, pieces, offset)
         self.consumed = len(lines)
         ends = list(accumulate([len(piece) + 1 for piece in pieces], initial=offset))
@@ -111,28 +112,16 @@ class Scanner:
     def read_by_hand(self, source: bytes) -> TaskRecord | Fault:
         """Read a record that a person typed, strictly: every slip is named with its place."""
         self._equal_lines[source] += 1
-        salt = f"{self._generation}/{self._equal_lines[source]}/".encode()
-        derived_id = "by-hand-" + hashlib.blake2b(salt + source, digest_size=8).hexdigest()
-        text = source.decode("utf-8", "backslashreplace")
-        try:
-            record = _strict(text)
-        except _Slip as slip:
-            before = text[: slip.position]
-            column = slip.position - (before.rfind("\n") + 1) + 1
-            return Fault(derived_id, slip.reason, before.count("\n"), column, text.rstrip("\r\n"), slip.remedy)
-        if not record.task_id:
-            record.task_id = derived_id
-        return record
+        return _by_hand(source, f"{self._digest(source)}-{self._equal_lines[source]}")
 
-    @staticmethod
-    def reread(source: bytes, task_id: str) -> TaskRecord:
-        """Return the record that these bytes were when they were read first, under the id it got then."""
-        try:
-            record = decode_task(source)
-        except _NOT_JSON:
-            record = _strict(source.decode())
-        record.task_id = task_id
-        return record
+    def read_again(self, source: bytes, task_id: str) -> TaskRecord | None:
+        """Return the record that these bytes were when they were read first; None if they are another one now."""
+        record = _trusted(source) or _by_hand(source, task_id if task_id.startswith(self._digest(source)) else "")
+        return record if isinstance(record, TaskRecord) and record.task_id == task_id else None
+
+    def _digest(self, source: bytes) -> str:
+        digest = hashlib.blake2b(source, digest_size=8, salt=str(self._generation).encode())
+        return f"by-hand-{digest.hexdigest()}"
 
     @staticmethod
     def _end_of_block(lines: bytes, start: int, position: int) -> int:
@@ -183,13 +172,43 @@ def is_complete(source: bytes) -> bool:
     return True
 
 
+def _is_plain(record: TaskRecord) -> bool:
+    """Say whether a client of ours wrote the record, and nothing in it needs a closer look."""
+    return bool(record.sent and record.task_id and record.task_id.isascii() and not record.eta and not record.expires)
+
+
 def _trusted(line: bytes) -> TaskRecord | None:
-    """Return the record in a line that a pmtq client wrote, None if it is not clearly that."""
+    """Return the record in a line that a client of ours wrote, None if it is not clearly that."""
     try:
         record = decode_task(line)
-    except _NOT_JSON:
+        if len(line) > MAX_RECORD_BYTES:
+            return None
+        if _is_plain(record):
+            return record
+        _require_times(record)
+        encode(record)
+    except (*_NOT_JSON, ValueError):
         return None
     return record if record.sent and record.task_id else None
+
+
+def _require_times(record: TaskRecord) -> None:
+    """Raise ``ValueError`` if a time in the record is none."""
+    for moment in filter(None, (record.eta, record.expires)):
+        epoch(moment)
+
+
+def _by_hand(source: bytes, derived_id: str) -> TaskRecord | Fault:
+    """Return the record that a person typed, under its own id or the derived one."""
+    text = source.decode("utf-8", "backslashreplace")
+    try:
+        record = _strict(text)
+    except _Slip as slip:
+        before = text[: slip.position]
+        column = slip.position - (before.rfind("\n") + 1) + 1
+        return Fault(derived_id, slip.reason, before.count("\n"), column, text.rstrip("\r\n"), slip.remedy)
+    record.task_id = record.task_id or derived_id
+    return record
 
 
 def _is_record(line: bytes) -> bool:
@@ -206,22 +225,26 @@ def _strict(text: str) -> TaskRecord:
     if len(body) > MAX_RECORD_BYTES:
         raise _Slip(f"the record has {len(body):,} characters; the limit is {MAX_RECORD_BYTES:,}", lead)
     try:
-        value = json.loads(body, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+        value = json.loads(body, object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise _Slip(*_explained(error, body, lead)) from error
     except RecursionError as error:
         raise _Slip(f"it is nested deeper than {MAX_NESTING} levels", lead) from error
+    except ValueError as error:
+        raise _Slip(f"it holds a number that is too long: {error}", lead, "Send it as text") from error
     if _depth(value) > MAX_NESTING:
         raise _Slip(f"it is nested deeper than {MAX_NESTING} levels", lead)
     try:
         record = msgspec.convert(value, TaskRecord)
-        for moment in filter(None, (record.eta, record.expires)):
-            epoch(moment)
+        encode(record)  # what could not be written into the results must not get into a worker
+        _require_times(record)
     except msgspec.ValidationError as error:
         remedy = 'A record needs at least {"function": "…"}; params is an object or an array'
         raise _Slip(str(error), lead, remedy) from error
+    except UnicodeEncodeError as error:
+        raise _Slip(f"it holds text that is not Unicode: {error}", lead, "Take the \\ud… escape away") from error
     except ValueError as error:
-        raise _Slip(f"{error}", lead, "Write times as 2026-11-20T15:04:05Z") from error
+        raise _Slip(str(error), lead, "Write times as 2026-11-20T15:04:05Z") from error
     return record
 
 
@@ -265,6 +288,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constants(name: str) -> None:
     raise _Slip(f"{name} is not a JSON number", 0, "Use null, or text")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise _Slip(f"the number {text} is too large", 0, "Send it as text")
+    return value
 
 
 def _depth(value: object) -> int:

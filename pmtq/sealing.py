@@ -64,12 +64,12 @@ def is_outgrown(results_bytes: int, backlog_bytes: int, *, idle: bool) -> bool:
 
 
 def seal(
-    folder: Folder, results: Journal, ledger: Ledger, shares: list[Share], unread: set[str], now: float, *, renew: bool
+    folder: Folder, results: Journal, ledger: Ledger, shares: list[Share], ahead: set[str], now: float, *, renew: bool
 ) -> None:
     """Start the files of ``shares`` afresh with what is owed; remove what was sealed long enough ago.
 
-    The caller holds the results' lock, and ``ledger`` knows every line of them. ``unread`` are the final ids whose
-    records its readers have not come to yet. With ``renew`` the results start afresh too, and so do the queues that
+    The caller holds the results' lock, and ``ledger`` knows every line of them. ``ahead`` are the ids the results speak
+    of, whose records its readers have not come to yet. With ``renew`` the results start afresh too, and so do the queues that
     are not among ``shares``: nothing else says any more which of their records are final.
     """
     results.sync()
@@ -77,7 +77,7 @@ def seal(
         served = {share.reader.name for share in shares}
         shares = shares + [_untouched(folder, name, ledger) for name in folder.queue_names() if name not in served]
     for share in shares:
-        _seal_queue(folder, results, ledger, share, unread, now)
+        _seal_queue(folder, results, ledger, share, ahead, now)
     _sweep(folder, results, ledger, now)
     if renew:
         _renew_results(folder, results, ledger)
@@ -90,17 +90,16 @@ def _untouched(folder: Folder, queue: str, ledger: Ledger) -> Share:
     return Share(reader, [])
 
 
-def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, unread: set[str], now: float) -> None:
+def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, ahead: set[str], now: float) -> None:
     reader, journal = share.reader, share.reader.journal
     owed = list(share.owed)
     with journal.hold():
-        # Records that other workers have ended stand a little way ahead; behind the last of them all is owed.
-        for item in reader if unread else ():
-            if item.record.task_id in ledger.final:
-                unread.discard(item.record.task_id)
-            else:
+        # What other workers have taken or ended stands a little way ahead; behind the last of it all is untouched.
+        for item in reader if ahead else ():
+            ahead.discard(item.record.task_id)
+            if item.record.task_id not in ledger.final:
                 owed.append((item.start, item.end, item.record.task_id))
-            if not unread:
+            if not ahead:
                 break
         rest, size = reader.position(), journal.size()
         if rest == sum(end - start for start, end, _ in owed):
@@ -144,10 +143,10 @@ def _declare(results: Journal, ledger: Ledger, sealed: Path, size: int, now: flo
 
 
 def _sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
-    """Read sealed queue files once more, then remove them; remove results that have expired."""
+    """Read sealed queue files once more, then remove them."""
     for queue, number, path in folder.sealed_queues():
         status = path.stat()
-        if 0 <= now - status.st_ctime < GRACE:
+        if abs(now - status.st_ctime) < GRACE:  # also when it was sealed an instant after `now` was taken
             continue
         carried = ledger.sealed.get(path.name)
         journal = Journal(folder.queue(queue))
@@ -161,7 +160,11 @@ def _sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None
                 journal.sync()  # what was carried over stands nowhere else from now on
                 disk.remove(path)
         journal.close()
-    if not folder.sealed_queues():
+
+
+def expire(folder: Folder, ledger: Ledger, now: float) -> None:
+    """Remove results that were sealed long ago, unless a queue file that was half carried over needs them."""
+    if all(path.name in ledger.sealed for _, _, path in folder.sealed_queues()):
         for path in folder.sealed_results():
             if now - path.stat().st_mtime > RESULT_EXPIRES:
                 disk.remove(path)
@@ -228,7 +231,7 @@ def _renew_results(folder: Folder, results: Journal, ledger: Ledger) -> None:
 def _may_still_be_written(path: Path, now: float) -> bool:
     """Say whether some process has the file open for writing, such as a shell's ``cat >>``."""
     if sys.platform != "linux":
-        return now - path.stat().st_ctime < BLIND_GRACE
+        return abs(now - path.stat().st_ctime) < BLIND_GRACE
     import fcntl  # noqa: PLC0415  (does not exist on Windows)
 
     descriptor = disk.open_file(path, write=False, create=False)

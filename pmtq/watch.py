@@ -52,6 +52,7 @@ class Watch(FileSystemEventHandler):
         self._folder = folder
         self._names = names
         self._changed = threading.Condition()
+        self._starting = threading.Lock()
         self._count = 0
         self._waiting = 0
         self._waited = 0.0
@@ -112,15 +113,18 @@ class Watch(FileSystemEventHandler):
 
     def _listen(self) -> None:
         # Never under `_changed`: watchdog calls the handler, which takes that, under a lock that this takes.
-        try:
-            if self._observer is None:
-                self._observer = Observer()
-                self._observer.daemon = True
-                self._observer.start()
-            watch = self._observer.schedule(self, str(self._folder), event_filter=_EVENTS)
-        except OSError as error:
-            self._fall_back(f"this system cannot watch {self._folder} ({error.strerror or error})")
-        else:
+        with self._starting:
+            if self._watch:
+                return  # another thread was faster
+            try:
+                if self._observer is None:
+                    self._observer = Observer()
+                    self._observer.daemon = True
+                    self._observer.start()
+                watch = self._observer.schedule(self, str(self._folder), event_filter=_EVENTS)
+            except OSError as error:
+                self._fall_back(f"this system cannot watch {self._folder} ({error.strerror or error})")
+                return
             with self._changed:
                 self._waited = time.monotonic()
                 self._watch = watch

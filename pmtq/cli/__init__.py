@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import traceback
@@ -19,7 +18,7 @@ import click
 
 from pmtq import __version__
 from pmtq.cli.look import inspect, queue, status
-from pmtq.cli.options import takes_app
+from pmtq.cli.options import Commands, takes_app
 from pmtq.cli.purge import purge
 from pmtq.cli.send import call, result
 from pmtq.cli.text import colours, visible_lines
@@ -29,28 +28,7 @@ from pmtq.exceptions import PmtqError
 ERROR, MISUSE = 1, 2
 
 
-class _Commands(click.Group):
-    """A group that knows what a misspelt sub-command was meant to be."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the sub-command; a name that is nearly one is a usage error that says which."""
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            near = difflib.get_close_matches(name, self.commands, n=1, cutoff=0.5)
-            hint = (
-                f"Did you mean '{ctx.command_path} {near[0]}'?" if near else f"There are: {', '.join(self.commands)}."
-            )
-            raise click.UsageError(f"there is no command {name!r}. {hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
-        """Return the names in the order in which one needs them."""
-        return list(self.commands)
-
-
-@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="pmtq %(version)s")
 @takes_app
 @click.pass_context

@@ -1,6 +1,6 @@
 """Finds the app that ``-A`` names, the way Celery does.
 
-1. ``module:attribute`` is taken at its word. A bare module is searched for ``app``, then ``celery``, then any PMTQ
+1. ``module:attribute`` is taken at its word, and so is ``module.attribute``. A bare module is searched for ``app``, then ``celery``, then any PMTQ
    instance, then its sub-module ``celery``.
 2. The current directory can be imported from, whatever started the program.
 3. What goes wrong while your code is imported is shown as your error, with file and line.
@@ -26,6 +26,10 @@ from pmtq.exceptions import ImproperlyConfigured
 
 _MOST_FILES = 200
 """So many Python files of a directory are looked into for an app to suggest."""
+
+
+class NoSuchModuleError(ImproperlyConfigured):
+    """There is no module of that name."""
 
 
 class Tasks:
@@ -58,7 +62,13 @@ def find_app(name: str) -> PMTQ:
     module_name, colon, attribute = name.partition(":")
     if not module_name or (colon and not attribute):
         raise ImproperlyConfigured(f"-A {name!r} is no module or module:attribute. Write it like -A tasks:app")
-    module = import_module(module_name)
+    try:
+        module = import_module(module_name)
+    except NoSuchModuleError:
+        parent, dot, attribute = module_name.rpartition(".")
+        if colon or not dot or not hasattr(module := import_module(parent), attribute):
+            raise
+        colon = ":"
     return _attribute(module, attribute) if colon else _search(module)
 
 
@@ -154,14 +164,14 @@ def _hint(module: ModuleType, wanted: str) -> str:
     return f"Did you mean -A {module.__name__}:{near[0]}?"
 
 
-def _no_module(name: str, missing: str) -> ImproperlyConfigured:
+def _no_module(name: str, missing: str) -> NoSuchModuleError:
     here = Path.cwd()
     parent, _, last = missing.rpartition(".")
     where = f"the package {parent}" if parent else f"{here} or among the installed packages"
     folder = here.joinpath(*parent.split(".")) if parent else here
     near = difflib.get_close_matches(last, _modules(folder), n=1)
     remedy = f"Did you mean {f'{parent}.' if parent else ''}{near[0]}?" if near else _elsewhere(here)
-    return ImproperlyConfigured(f"there is no module {name!r} in {where}. Nothing was started. {remedy}")
+    return NoSuchModuleError(f"there is no module {name!r} in {where}. Nothing was started. {remedy}")
 
 
 def _elsewhere(here: Path) -> str:

@@ -10,7 +10,7 @@ import time
 import click
 import msgspec
 
-from pmtq.cli.options import existing_folder, takes_app
+from pmtq.cli.options import Commands, existing_folder, takes_app
 from pmtq.cli.text import arguments, duration, shortened, table, visible
 from pmtq.exceptions import OperationalError
 from pmtq.folder import DEFAULT_QUEUE, Folder
@@ -87,7 +87,7 @@ def _owed_row(owed: Owed) -> tuple[str, ...]:
     return owed.task_id or "(none yet)", shortened(owed.function or "-"), shown, shortened(owed.why, 200)
 
 
-@click.group()
+@click.group(cls=Commands)
 @takes_app
 def inspect() -> None:
     """Ask the living workers what they know and what they do."""

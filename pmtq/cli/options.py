@@ -6,6 +6,7 @@ folder of ``--broker``, else of ``PMTQ_BROKER_URL``, else on ``queue_dir`` in th
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,27 @@ from pmtq.folder import DEFAULT_URL, Folder
 
 F = TypeVar("F", bound=Callable[..., Any])
 _APP, _BROKER = "pmtq.app", "pmtq.broker"
+
+
+class Commands(click.Group):
+    """A group that knows what a misspelt sub-command was meant to be."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the sub-command; a name that is nearly one is a usage error that says which."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.commands, n=1, cutoff=0.5)
+            hint = (
+                f"Did you mean '{ctx.command_path} {near[0]}'?" if near else f"There are: {', '.join(self.commands)}."
+            )
+            raise click.UsageError(f"there is no command {name!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """Return the names in the order in which one needs them."""
+        return list(self.commands)
 
 
 def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:

@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from pmtq.cli.options import existing_folder, takes_app
+from pmtq.cli.text import counted, visible
 from pmtq.folder import Folder
 from pmtq.journal import Journal
 from pmtq.ledger import Ledger
@@ -45,9 +46,9 @@ def purge(*, force: bool, queues: str) -> None:
     view = View(folder, time.time())
     waiting = sum(backlog.owed - backlog.held for backlog in (view.backlog(name, 0) for name in names))
     if waiting and not force:
-        _ask(f"Call off {waiting:,} waiting tasks in {', '.join(names)} of {folder.path}?")
+        _ask(f"Call off {counted(waiting, 'waiting task')} in {', '.join(names)} of {folder.path}?")
     count = Purge(folder).run(names) if waiting else 0
-    click.echo(f"{count:,} waiting tasks were called off (REVOKED) in {folder.path}")
+    click.echo(f"{counted(count, 'waiting task')} called off (REVOKED) in {visible(str(folder.path))}")
 
 
 def _ask(question: str) -> None:

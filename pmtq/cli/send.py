@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import click
@@ -55,7 +56,8 @@ def call(
     app = client_app()
     task_id = _posted(app, name, args, kwargs, options)
     click.echo(task_id, err=wait)
-    return _wait_for_value(app, task_id, timeout) if wait else 0
+    with closing(app.backend):
+        return _wait_for_value(app, task_id, timeout) if wait else 0
 
 
 def _posted(app: PMTQ, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]) -> str:
@@ -76,11 +78,12 @@ def _parsed(text: str) -> tuple[list[Any], dict[str, Any]]:
     if not text.strip():
         return [], {}
     try:
-        value = json.loads(text, parse_constant=_no_constant)
-        text.encode()
+        value = json.loads(text.encode().decode(), parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise ImproperlyConfigured(_slip(text, error)) from None
-    except (RecursionError, UnicodeEncodeError, ValueError) as error:
+    except UnicodeEncodeError:
+        raise ImproperlyConfigured("the arguments hold bytes that are no UTF-8 text. Nothing was queued.") from None
+    except (RecursionError, ValueError) as error:
         raise ImproperlyConfigured(f"the arguments are no JSON: {error}. Nothing was queued.") from None
     if isinstance(value, list):
         return value, {}
@@ -149,15 +152,15 @@ def result(*, task_id: str, wait: bool, timeout: float | None, traceback: bool, 
     The exit status is 0 if it succeeded, 1 if it ended in any other way, and 2 if it has not ended.
     """
     folder = existing_folder()
-    backend = Backend(folder)
-    if wait:
-        backend.wait(task_id, timeout)
-    state = backend.state(task_id)
-    pairs(_facts(folder, state))
-    if traceback and state.traceback:
-        click.echo(visible_lines(state.traceback))
-    if history:
-        _show_history(folder, backend, task_id)
+    with closing(Backend(folder)) as backend:
+        if wait:
+            backend.wait(task_id, timeout)
+        state = backend.state(task_id)
+        pairs(_facts(folder, state))
+        if traceback and state.traceback:
+            click.echo(visible_lines(state.traceback))
+        if history:
+            _show_history(folder, backend, task_id)
     if state.status in FINAL_STATES:
         return 0 if state.status == SUCCESS else FAILED
     return UNFINISHED

@@ -76,10 +76,11 @@ def worker(
         prepare=partial(set_up, loglevel),
     )
     app.folder.make()
-    presence = supervisor.take_name(plan, hostname)
-    plan.prepare(presence.name)
-    _show_banner(app, presence.name, plan.queues, plan.pool, plan.concurrency)
-    supervisor.work(plan, presence)
+    with supervisor.holding_signals():
+        presence = supervisor.take_name(plan, hostname)
+        plan.prepare(presence.name)
+        _show_banner(app, presence.name, plan.queues, plan.pool, plan.concurrency)
+        supervisor.work(plan, presence)
 
 
 _AT_ODDS = {

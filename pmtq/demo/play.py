@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 import time
 from contextlib import closing
@@ -47,6 +49,8 @@ class DemoError(Exception):
 
 def play(home: Path | None, *, plain: bool) -> int:
     """Play it; see ``pmtq.demo.run``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file may hold what this terminal cannot show
     with interruptions() as interrupted:
         place = choose_place(home)
         try:
@@ -56,6 +60,9 @@ def play(home: Path | None, *, plain: bool) -> int:
             what = str(error) if isinstance(error, DemoError) else f"The demo broke off: {error}"
             Console(stderr=True, highlight=False).print(Text(f"\n{what}\n{_LEFT} {place.clear()}"), soft_wrap=True)
             return error.status if isinstance(error, DemoError) else 1
+        except BaseException:  # such as the SystemExit with which rich answers a reader that went away
+            place.clear()
+            raise
     return 0
 
 
@@ -73,7 +80,7 @@ def perform(console: Console, place: Place, interrupted: threading.Event, *, pla
     pairs = approved(check_pictures(place.pictures), len(story.posted))
     room = FEW if console.is_terminal and console.height < TALL else PICTURES
     console.print()
-    for text in page(place, pairs, next(iter(story.posted)), seconds, room=room):
+    for text in page(place, pairs, list(story.posted)[-1], seconds, room=room):
         console.print(text, soft_wrap=True)
 
 

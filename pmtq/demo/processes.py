@@ -44,13 +44,13 @@ class Program:
     def __init__(self, name: str, arguments: Sequence[str], place: Place) -> None:
         """Start Python with ``arguments``; ``name`` is how it is called on the screen."""
         self.name = name
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
         # A process group of its own keeps the terminal's Ctrl-C away from it.
         group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
         self._process = subprocess.Popen(  # noqa: S603  (this Python, and arguments from here)
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
+            stdout=self._said,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PMTQ_BROKER_URL": place.url, "NO_COLOR": "1"},
             **group,
@@ -68,19 +68,20 @@ class Program:
 
     def end(self) -> None:
         """Ask it to end, and see that it does."""
-        if self.status is not None:
-            return
-        self._process.terminate()
         try:
-            self._process.wait(END_WITHIN)
+            if self.status is None:
+                self._process.terminate()
+                self._process.wait(END_WITHIN)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(END_WITHIN)
+        finally:
+            self._said.close()
 
     def last_words(self, lines: int = 6) -> list[str]:
-        """Return the last lines of what it said."""
-        self._log.seek(0)  # its end stays where the process writes: it has been ended, or shares the position
-        return self._log.read().decode("utf-8", "replace").splitlines()[-lines:]
+        """Return the last lines of what it said; to be called before ``end``."""
+        self._said.seek(0)
+        return self._said.read().decode("utf-8", "replace").splitlines()[-lines:]
 
 
 class Programs:

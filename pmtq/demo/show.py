@@ -97,9 +97,12 @@ class Lines:
             self._print(scene.note)
         for who, what in (
             ("queue file", f"{shown(folder.queue())}: what is asked, one record a line"),
-            ("results file", f"{shown(folder.results)}: what became of it"),
+            ("results file", f"{shown(folder.results)}: what becomes of it"),
             ("worker", f"process {scene.worker_pid} starts; it watches the queue file"),
-            ("client", f"process {scene.client_pid} starts; it makes {scene.story.planned} photographs, each a record"),
+            (
+                "client",
+                f"process {scene.client_pid} starts; it makes {scene.story.planned} photographs and posts a record for each",
+            ),
         ):
             self._tell(scene.seconds, who, what)
 
@@ -107,7 +110,7 @@ class Lines:
         self._print(f"{seconds:5.1f} s  {who:<14} {what}")
 
     def _print(self, text: str) -> None:
-        self._console.out(printable(text, self._console.encoding), highlight=False)
+        self._console.out(printable(text), highlight=False)
 
 
 def _in_words(event: Event) -> str:
@@ -252,7 +255,6 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def printable(text: str, encoding: str = "utf-8") -> str:
-    r"""Return text that only prints: control characters, and what ``encoding`` lacks, become ``\x1b`` and the like."""
-    visible = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return visible.encode(encoding, "backslashreplace").decode(encoding)
+def printable(text: str) -> str:
+    r"""Return text that only prints: each control character becomes ``\x1b`` or the like."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

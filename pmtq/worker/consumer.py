@@ -232,6 +232,7 @@ class Consumer:
     def _finish(self, *, burst: bool) -> None:
         with self._mutex:
             self._give_back()
+            self._forget_notes()
         if burst:
             self._tidy(idle=True)
 

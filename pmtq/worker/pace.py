@@ -5,7 +5,8 @@ It does not know the stages' order: whoever runs the task calls ``at`` with the 
 
 from __future__ import annotations
 
-import sys
+import os
+import select
 import threading
 from collections.abc import Callable
 
@@ -43,8 +44,20 @@ class Slow:
             return
         if self._seconds is not None:
             self._stopped.wait(self._seconds)
-        elif not sys.stdin.readline():
-            self._stopped.set()  # nobody is at the keyboard any more
+        else:
+            self._wait_for_enter()
+
+    def _wait_for_enter(self) -> None:
+        """Return when Enter was pressed, or when the worker is to end; without a keyboard there are no more stops."""
+        while not self._stopped.is_set():
+            # A blocking read would go on after a signal: Python takes system calls up again (PEP 475).
+            if os.name == "posix" and not select.select([0], [], [], 0.1)[0]:
+                continue
+            byte = os.read(0, 1)
+            if not byte:
+                self._stopped.set()
+            if byte in {b"", b"\n"}:
+                return
 
     def stop(self) -> None:
         """Make no more stops, because the worker is to end."""

@@ -30,6 +30,7 @@ from pmtq.app import Task
 from pmtq.claim import Claimer
 from pmtq.exceptions import ImproperlyConfigured, PmtqError, WorkerNameTaken
 from pmtq.folder import Folder
+from pmtq.fork import put_in_order_after_fork
 from pmtq.presence import Presence, living
 from pmtq.records import timestamp
 from pmtq.worker.consumer import Consumer
@@ -39,7 +40,7 @@ logger = logging.getLogger("pmtq.worker")
 
 SOLO, PREFORK = "solo", "prefork"
 DEFAULT_NAME = "worker1@%h"
-_SAFE_NAME = re.compile(r"[\w.+-]+@[\w.+-]+")
+_SAFE_NAME = re.compile(r"[\w.+%-]+@[\w.+%-]+")
 _NAMES = 1000
 """So many names are tried before a worker that was given none gives up."""
 QUICK_DEATH = 1.0
@@ -70,7 +71,7 @@ class Plan:
     folder: Folder
     queues: list[str]
     load: Callable[[], Mapping[str, Task[..., Any]]]
-    """Returns the tasks by name; called once in each process."""
+    """Returns the tasks by name; quick when it is called again in the same process."""
     pool: str = SOLO
     concurrency: int = 1
     burst: bool = False
@@ -129,6 +130,16 @@ def _take_first_free(plan: Plan, names: list[str], parent: str = "") -> Presence
         with contextlib.suppress(WorkerNameTaken):
             return Presence(plan.folder, name, plan.facts(name, parent))
     return Presence(plan.folder, names[-1], plan.facts(names[-1], parent))
+
+
+@contextlib.contextmanager
+def holding_signals() -> Iterator[None]:
+    """Keep signals waiting until ``work`` can answer them, so that none ends a worker between its name and its start."""
+    _block_signals(signal.SIG_BLOCK)
+    try:
+        yield
+    finally:
+        _block_signals(signal.SIG_UNBLOCK)
 
 
 def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
@@ -246,17 +257,21 @@ class Pool:
         # A worker without children may have died under this name. As we live, nobody else gives out again what it held.
         claimer = Claimer(self._plan.folder, self._presence, self._plan.queues, {})
         claimer.succeed_namesake(time.time())
+        pipe = _SelfPipe() if _POSIX else None
         try:
-            with _self_pipe() as wakeup, _signals(lambda number, _frame: self._received.append(number)):
+            with _signals(lambda number, _frame: self._received.append(number)):
                 while not all(slot.done for slot in self._slots):
                     self._fill()
-                    self._wait(wakeup)
+                    self._wait(pipe)
                     self._obey()
                     self._reap()
                     self._renew_name()
         except BaseException:
             self._end_gently()  # else the interpreter would wait for children that wait for work
             raise
+        finally:
+            if pipe:
+                pipe.close()
         _leave(self._presence)
 
     def _fill(self) -> None:
@@ -287,16 +302,15 @@ class Pool:
         finally:
             _block_signals(signal.SIG_UNBLOCK)
 
-    def _wait(self, wakeup: int) -> None:
+    def _wait(self, pipe: _SelfPipe | None) -> None:
         """Return when a signal came, a child ended, or it is time to look round."""
-        sentinels = [slot.process.sentinel for slot in self._slots if slot.process]
+        ends = [slot.process.sentinel for slot in self._slots if slot.process]
         rest = [slot.not_before - time.monotonic() for slot in self._slots if not slot.process and not slot.done]
-        multiprocessing.connection.wait(
-            [wakeup, *sentinels] if wakeup >= 0 else sentinels, max(0.0, min([LOOK_ROUND, *rest]))
-        )
-        if wakeup >= 0:
-            with contextlib.suppress(BlockingIOError):
-                os.read(wakeup, 4096)
+        timeout = max(0.0, min([LOOK_ROUND, *rest]))
+        # A process that a task left behind may keep its parent's sentinel open; SIGCHLD comes all the same.
+        multiprocessing.connection.wait([pipe.reading, *ends] if pipe else ends, timeout)
+        if pipe:
+            pipe.drain()
 
     def _obey(self) -> None:
         """Do what the signals say that came: the first one ends the children after their running tasks, the second now."""
@@ -367,27 +381,35 @@ def _how(status: int) -> str:
         return f"was killed by signal {-status}"
 
 
-@contextlib.contextmanager
-def _self_pipe() -> Iterator[int]:
-    """Make signals and the ends of children readable: yield a descriptor to wait for, -1 where there is no such thing.
+class _SelfPipe:
+    """Makes signals and the ends of children readable, so that one wait waits for all (cr.yp.to/docs/selfpipe.html)."""
 
-    The classic trick: cr.yp.to/docs/selfpipe.html
-    """
-    if not _POSIX:
-        yield -1
-        return
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    old_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    old_handler = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    try:
-        yield reading
-    finally:
-        signal.signal(signal.SIGCHLD, old_handler)
-        signal.set_wakeup_fd(old_descriptor)
-        os.close(reading)
-        os.close(writing)
+    def __init__(self) -> None:
+        """Write a byte into the pipe at every signal from now on."""
+        self.reading, self._writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        os.set_blocking(self._writing, False)
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        self._old_handler = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        put_in_order_after_fork(self)
+
+    def drain(self) -> None:
+        """Take out what was written."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.reading, 4096)
+
+    def after_fork(self) -> None:
+        """Leave a forked child without it."""
+        self.close()
+
+    def close(self) -> None:
+        """Put everything back as it was; once is enough."""
+        if self.reading >= 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, self._old_handler)
+            os.close(self.reading)
+            os.close(self._writing)
+            self.reading = self._writing = -1
 
 
 def _child(plan: Plan, parent: str, number: int, parent_pid: int) -> None:

@@ -101,6 +101,7 @@ class Client:
     def find(self, task_id: str) -> State | None:
         """Read on in the results until the outcome is met."""
         data = os.pread(self.results.descriptor, CHUNK, self.offset)
+        data = data[: data.rfind(b"\n") + 1]  # a reader without the lock may see half of a write
         for line in data.splitlines(keepends=True):
             self.offset += len(line)
             state = decode_state(line)

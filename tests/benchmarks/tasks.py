@@ -1,0 +1,29 @@
+"""The tasks that the figures are measured with; pmtq's worker and its client both import this module."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from pmtq import PMTQ
+
+HOLD_SECONDS = 60.0
+"""Longer than anything waits for a worker that holds a task; short enough not to be in the way for ever."""
+
+app = PMTQ("tests.benchmarks.tasks")
+
+
+@app.task(name="nothing")
+def nothing() -> None:
+    """Do nothing: all that is measured is the queue."""
+
+
+@app.task(name="hold")
+def hold(diary: str) -> None:
+    """Write this process's id into ``diary``; whoever is the first to do so then holds the task until it is killed."""
+    path = Path(diary)
+    with path.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if path.read_text().count("\n") == 1:
+        time.sleep(HOLD_SECONDS)

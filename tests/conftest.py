@@ -1,0 +1,125 @@
+"""What the tests of the core share: a queue folder of their own, workers in this process, and workers that may be killed.
+
+Nothing here sleeps for time: whoever waits, waits for a fact, with a deadline (``eventually``).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pmtq import PMTQ, fork
+from pmtq.folder import DEFAULT_QUEUE, Folder
+from pmtq.journal import Journal
+from pmtq.presence import Presence
+from pmtq.worker.consumer import Consumer
+from tests.support import Hand, Processes, all_lines, die, eventually
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first, those that start and kill processes last."""
+    items.sort(key=lambda item: "crash" in item.path.parts)
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give every test a clean environment, and take its descriptors and threads back afterwards."""
+    monkeypatch.delenv("PMTQ_BROKER_URL", raising=False)
+    before = set(threading.enumerate())
+    yield
+    for one in list(fork._instances):
+        if isinstance(one, Presence):
+            die(one)
+        elif isinstance(one, Journal):
+            one.close()
+    assert eventually(lambda: not [t for t in threading.enumerate() if t not in before]), threading.enumerate()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A queue folder that does not exist yet."""
+    return Folder(tmp_path / "queue_dir")
+
+
+@pytest.fixture
+def app(folder: Folder) -> Iterator[PMTQ]:
+    """An app with the task ``tasks.add``, on a folder of its own."""
+    app = PMTQ("tasks", broker=f"file://{folder.path}")
+
+    @app.task(name="tasks.add")
+    def add(x, y=0):
+        return x + y
+
+    yield app
+    app.backend.close()
+
+
+@pytest.fixture
+def add(app: PMTQ):
+    """The task ``tasks.add``."""
+    return app.tasks["tasks.add"]
+
+
+@pytest.fixture
+def work() -> Callable[..., None]:
+    """A function that runs a worker in this process until nothing is left to run now."""
+
+    def run(app: PMTQ, name: str = "worker1@test", queues: tuple[str, ...] = (DEFAULT_QUEUE,)) -> None:
+        here = Presence(app.folder, name, {"pid": os.getpid()})
+        Consumer(app.folder, here, list(queues), app.tasks).run(burst=True)
+        here.leave()
+
+    return run
+
+
+@pytest.fixture
+def work_until() -> Callable[..., None]:
+    """A function that runs a worker in a thread of this process until a fact holds, and says whether it came to that."""
+
+    def run(
+        app: PMTQ, fact: Callable[[], Any], name: str = "worker1@test", queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    ) -> None:
+        here = Presence(app.folder, name, {"pid": os.getpid()})
+        consumer = Consumer(app.folder, here, list(queues), app.tasks)
+        escaped: list[BaseException] = []
+
+        def body() -> None:
+            try:
+                consumer.run()
+            except BaseException as error:
+                escaped.append(error)
+
+        thread = threading.Thread(target=body)
+        thread.start()
+        came = eventually(lambda: escaped or fact(), 20)
+        consumer.stop()
+        thread.join()
+        here.leave()
+        assert not escaped, f"the worker died of {escaped[0]!r}"
+        assert came, f"waited in vain; the folder holds {all_lines(app.folder)}"
+
+    return run
+
+
+@pytest.fixture
+def hand(folder: Folder) -> Callable[..., Hand]:
+    """A function that makes a claimer the test moves itself."""
+
+    def make(name: str = "worker1@test", known: dict[str, bool] | None = None, queues: list[str] | None = None) -> Hand:
+        return Hand(folder, name, {"tasks.add": True} if known is None else known, queues or [DEFAULT_QUEUE])
+
+    return make
+
+
+@pytest.fixture
+def processes(folder: Folder) -> Iterator[Processes]:
+    """Real worker processes, on the test's folder; whatever still runs afterwards is killed by its pid."""
+    found = Processes(folder)
+    yield found
+    for name in list(found.running):
+        found.kill(name)

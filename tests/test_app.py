@@ -1,0 +1,299 @@
+"""Functions become tasks, and calls become records."""
+
+import functools
+import time
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from pmtq import PMTQ
+from pmtq.exceptions import ImproperlyConfigured, NotRegistered, NotSerializable
+from pmtq.records import epoch
+from tests.support import read_lines
+
+
+def queued(folder, queue="celery"):
+    return read_lines(folder.queue(queue))
+
+
+def test_a_call_is_a_line_that_says_what_was_asked(app, add, folder):
+    before = time.time()
+
+    result = add.delay(2, 3)
+
+    (line,) = queued(folder)
+    assert list(line) == ["task_id", "function", "params", "sent"]
+    assert line == {"task_id": result.id, "function": "tasks.add", "params": [2, 3], "sent": line["sent"]}
+    assert before - 0.001 <= epoch(line["sent"]) <= time.time()
+    assert (result.name, result.state) == ("tasks.add", "PENDING")
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda add: add.delay(1), {"params": [1]}),
+        (lambda add: add.delay(1, y=2), {"params": {"y": 2}, "args": [1]}),
+        (lambda add: add.delay(x=1, y=2), {"params": {"x": 1, "y": 2}}),
+        (lambda add: add.apply_async((1, 2)), {"params": [1, 2]}),
+        (lambda add: add.apply_async([1], {"y": 2}), {"params": {"y": 2}, "args": [1]}),
+        (lambda add: add.delay((1, 2), [3]), {"params": [[1, 2], [3]]}),
+        (lambda add: add.app.send_task("x"), {}),
+        (lambda add: add.app.send_task("x", (n for n in (1, 2))), {"params": [1, 2]}),
+    ],
+)
+def test_the_arguments_of_a_call_stand_in_its_record(add, folder, call, expected):
+    call(add)
+
+    (line,) = queued(folder)
+    assert {key: line[key] for key in ("params", "args") if key in line} == expected
+
+
+def test_a_task_is_still_a_function(add):
+    assert add(2, 3) == 5
+    assert repr(add) == "<task: tasks.add>"
+    assert add.__name__ == "add"
+
+
+def test_with_and_without_parentheses_the_decorator_is_the_same(app):
+    @app.task
+    def one():
+        """Say one."""
+
+    @app.task()
+    def two():
+        pass
+
+    @app.task(name="three", queue="q", acks_late=False, durable=True)
+    def other():
+        pass
+
+    assert set(app.tasks) == {"tasks.add", f"{__name__}.one", f"{__name__}.two", "three"}
+    assert (one.__doc__, other.queue, other.acks_late, other.durable) == ("Say one.", "q", False, True)
+
+
+def test_in_a_script_the_apps_name_stands_for_the_module(folder):
+    def f():
+        pass
+
+    f.__module__, f.__qualname__ = "__main__", "f"
+
+    assert PMTQ("shop", broker=f"file://{folder.path}").task(f).name == "shop.f"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda add: add.delay(), "tasks.add(x, y=0) missing a required argument: 'x'. Nothing was queued."),
+        (lambda add: add.delay(1, 2, 3), "tasks.add(x, y=0) too many positional arguments. Nothing was queued."),
+        (
+            lambda add: add.delay(1, z=2),
+            "tasks.add(x, y=0) got an unexpected keyword argument 'z'. Nothing was queued.",
+        ),
+        (lambda add: add.delay(1, x=2), "tasks.add(x, y=0) multiple values for argument 'x'. Nothing was queued."),
+    ],
+)
+def test_arguments_that_do_not_fit_the_function_are_refused_at_the_call(add, folder, call, message):
+    with pytest.raises(TypeError) as caught:
+        call(add)
+
+    assert str(caught.value) == message
+    assert queued(folder) == []
+
+
+def test_functions_of_every_shape_can_be_called(app, folder):
+    @app.task(name="only")
+    def only(a, /, b, *rest, c, d=4, **more):
+        return (a, b, rest, c, d, more)
+
+    only.delay(1, 2, 3, c=5, e=6)
+    with pytest.raises(TypeError):
+        only.delay(1, 2)
+
+    (line,) = queued(folder)
+    assert (line["args"], line["params"]) == ([1, 2, 3], {"c": 5, "e": 6})
+    assert app.task(name="part")(functools.partial(only.run, 1)).delay(2, c=3).id
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        (
+            [datetime(2026, 5, 4, 9)],
+            {},
+            "argument 1 of tasks.add is a datetime (2026-05-04 09:00:00), which JSON cannot hold. Nothing was queued. "
+            "Send text and parse it in the task: value.isoformat()",
+        ),
+        (
+            [1],
+            {"y": {"a": [{1}]}},
+            "argument 'y'['a'][0] of tasks.add is a set ({1}), which JSON cannot hold. Nothing was queued. "
+            "Send text or numbers, and rebuild it in the task.",
+        ),
+        (
+            [float("nan")],
+            {},
+            "argument 1 of tasks.add is nan, which JSON cannot hold. Nothing was queued. "
+            "Send text or numbers, and rebuild it in the task.",
+        ),
+    ],
+)
+def test_arguments_that_json_cannot_hold_are_refused_by_name(add, folder, args, kwargs, message):
+    with pytest.raises(NotSerializable) as caught:
+        add.apply_async(args, kwargs)
+
+    assert str(caught.value) == message
+    assert queued(folder) == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["\ud800"], [["\ud800"]], [10**5000], [[10**5000]]],
+    ids=["text", "nested text", "integer", "nested integer"],
+)
+def test_arguments_that_no_reader_could_read_back_are_refused_by_name(add, folder, args):
+    with pytest.raises(NotSerializable, match=r"tasks\.add.*Nothing was queued"):
+        add.apply_async(args)
+
+    assert queued(folder) == []
+
+
+def test_keyword_names_must_be_text(app, folder):
+    with pytest.raises((NotSerializable, TypeError)):
+        app.send_task("x", kwargs={1: 2})
+
+    assert queued(folder) == []
+
+
+def test_a_record_may_be_as_deep_as_a_worker_reads_it(add, folder):
+    value = 0
+    for _ in range(200):
+        value = [value]
+
+    with pytest.raises(NotSerializable, match="is nested deeper than 100 levels"):
+        add.delay(value)
+
+    assert queued(folder) == []
+
+
+def test_a_call_may_say_more_about_how_it_is_to_run(add, folder):
+    before = time.time()
+    result = add.apply_async(
+        [1], task_id="mine", queue="q", eta=datetime(2027, 1, 1, 12, tzinfo=timezone(timedelta(hours=2))), expires=60
+    )
+
+    (line,) = queued(folder, "q")
+    assert (result.id, line["task_id"], line["eta"]) == ("mine", "mine", "2027-01-01T10:00:00.000Z")
+    assert before + 59.99 <= epoch(line["expires"]) <= time.time() + 60
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (datetime(2027, 1, 1, 12), "2027-01-01T12:00:00.000Z"),
+        (datetime(2027, 1, 1, 12, tzinfo=UTC), "2027-01-01T12:00:00.000Z"),
+        ("2027-01-01T14:00:00+02:00", "2027-01-01T12:00:00.000Z"),
+        ("2027-01-01", "2027-01-01T00:00:00.000Z"),
+    ],
+)
+def test_a_time_may_be_given_in_several_ways(add, folder, value, text):
+    add.apply_async([1], eta=value, expires=value)
+
+    (line,) = queued(folder)
+    assert (line["eta"], line["expires"]) == (text, text)
+
+
+def test_a_countdown_is_a_time_from_now(add, folder):
+    before = time.time()
+    add.apply_async([1], countdown=10, expires=timedelta(minutes=1))
+
+    (line,) = queued(folder)
+    assert before + 9.99 <= epoch(line["eta"]) <= time.time() + 10
+    assert before + 59.99 <= epoch(line["expires"]) <= time.time() + 60
+
+
+@pytest.mark.parametrize("option", ["eta", "expires"])
+@pytest.mark.parametrize("value", ["tomorrow", float("nan"), float("inf"), [], ""])
+def test_what_is_no_time_is_refused(add, folder, option, value):
+    with pytest.raises(ImproperlyConfigured, match=f"^{option}=.* is no time. Nothing was queued."):
+        add.apply_async([1], **{option: value})
+
+    assert queued(folder) == []
+
+
+@pytest.mark.parametrize("value", ["soon", float("nan"), float("inf"), []])
+def test_a_countdown_that_is_no_number_of_seconds_is_refused(add, folder, value):
+    with pytest.raises(ImproperlyConfigured, match=r"^countdown=.* is no time. Nothing was queued."):
+        add.apply_async([1], countdown=value)
+
+    assert queued(folder) == []
+
+
+def test_a_tasks_queue_is_used_unless_the_call_names_another(app, folder):
+    @app.task(name="mail", queue="mails")
+    def mail():
+        pass
+
+    mail.delay()
+    mail.apply_async(queue="urgent")
+
+    assert (len(queued(folder, "mails")), len(queued(folder, "urgent"))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("of_app", "of_task", "of_call", "expected"),
+    [
+        (False, None, None, False),
+        (True, None, None, True),
+        (True, False, None, False),
+        (False, True, None, True),
+        (True, True, False, False),
+    ],
+)
+def test_durable_may_be_said_of_the_app_the_task_or_the_call_the_last_word_counts(
+    folder, monkeypatch, of_app, of_task, of_call, expected
+):
+    from pmtq import disk
+
+    synced = []
+    monkeypatch.setattr(disk, "fsync", synced.append)
+    app = PMTQ("tasks", broker=f"file://{folder.path}", durable=of_app)
+    task = app.task(name="f", durable=of_task)(lambda: None)
+
+    task.apply_async(**({} if of_call is None else {"durable": of_call}))
+
+    assert bool(synced) is expected
+
+
+def test_a_program_without_the_code_can_send_and_ask(app, folder):
+    result = app.send_task("Image.resize", kwargs={"width": 800})
+
+    (line,) = queued(folder)
+    assert (line["function"], line["params"]) == ("Image.resize", {"width": 800})
+    assert app.AsyncResult(result.id) == result
+
+
+def test_the_environment_overrides_the_code(folder, monkeypatch):
+    monkeypatch.setenv("PMTQ_BROKER_URL", f"file://{folder.path}")
+
+    assert PMTQ("shop", broker="redis://elsewhere").folder.path == folder.path
+
+
+def test_a_server_is_refused_when_it_is_first_needed(monkeypatch):
+    app = PMTQ("shop", broker="redis://elsewhere")
+
+    with pytest.raises(ImproperlyConfigured):
+        app.send_task("x")
+
+
+def test_an_unknown_task_is_named_with_its_nearest_neighbour(app):
+    with pytest.raises(NotRegistered) as caught:
+        app.find_task("tasks.ad")
+
+    assert str(caught.value) == "no task is called 'tasks.ad'; this app has: tasks.add. Did you mean 'tasks.add'?"
+    assert (caught.value.name, caught.value.known) == ("tasks.ad", ("tasks.add",))
+    assert app.find_task("tasks.add") is app.tasks["tasks.add"]
+
+
+def test_making_an_app_and_asking_touch_no_disk(app, folder):
+    assert app.AsyncResult("a").state == "PENDING"
+    assert not folder.path.exists()

@@ -1,0 +1,281 @@
+"""What state a task is in, and waiting until it has ended."""
+
+import os
+import threading
+
+import pytest
+
+from pmtq.backend import Backend
+from pmtq.journal import Journal
+from pmtq.records import StateRecord, encode
+from pmtq.states import FAILURE, LOST, PENDING, RELEASED, RETRY, STARTED, SUCCESS
+from tests.support import eventually
+
+
+@pytest.fixture
+def backend(folder):
+    backend = Backend(folder)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def say(folder):
+    """A function that appends state lines as a worker does."""
+    journal = Journal(folder.results)
+
+    def say(*states):
+        journal.append(b"".join(encode(state) + b"\n" for state in states))
+
+    return say
+
+
+def test_of_an_unknown_task_nothing_is_known(backend, folder):
+    assert backend.state("a") == StateRecord("a", PENDING)
+    assert not folder.path.exists()
+
+
+def test_the_state_of_a_task_is_its_last_line(backend, say):
+    say(StateRecord("a", STARTED, attempt=1))
+    first = backend.state("a")
+    say(StateRecord("b", STARTED), StateRecord("a", "PROGRESS", {"done": 3}))
+
+    assert (first, backend.state("a")) == (
+        StateRecord("a", STARTED, attempt=1),
+        StateRecord("a", "PROGRESS", {"done": 3}),
+    )
+
+
+def test_the_first_final_line_decides(backend, say):
+    say(
+        StateRecord("a", SUCCESS, 1), StateRecord("a", FAILURE), StateRecord("a", STARTED), StateRecord("a", SUCCESS, 2)
+    )
+
+    assert backend.state("a") == StateRecord("a", SUCCESS, 1)
+
+
+@pytest.mark.parametrize("status", [RELEASED, LOST])
+def test_a_task_that_was_given_back_is_pending(backend, say, status):
+    say(StateRecord("a", STARTED, attempt=1, worker="w"), StateRecord("a", status, attempt=1, worker="w"))
+
+    assert backend.state("a") == StateRecord("a", PENDING, attempt=1)
+
+
+def test_a_task_to_be_retried_says_so(backend, say):
+    say(StateRecord("a", RETRY, attempt=1, eta="2099-01-01"))
+
+    assert backend.state("a").status == RETRY
+
+
+def test_half_a_line_is_not_read(backend, say, folder):
+    say(StateRecord("a", STARTED))
+    with folder.results.open("ab") as file:
+        file.write(b'{"task_id":"a","status":"SUCC')
+
+    assert backend.state("a").status == STARTED
+
+
+@pytest.mark.parametrize("junk", [b"hello\n", b"\xff\n", b"[]\n", b"\n", b"[" * 5000 + b"\n"])
+def test_junk_between_the_lines_is_passed_over(backend, say, folder, junk):
+    say(StateRecord("a", STARTED))
+    with folder.results.open("ab") as file:
+        file.write(junk)
+    say(StateRecord("a", SUCCESS, 1))
+
+    assert backend.state("a") == StateRecord("a", SUCCESS, 1)
+    assert [state.status for state in backend.history("a")] == [STARTED, SUCCESS]
+
+
+def test_a_line_that_is_no_state_and_names_the_task_is_passed_over(backend, say, folder):
+    say(StateRecord("a", STARTED))
+    with folder.results.open("ab") as file:
+        file.write(b'{"task_id":"a","status":"SUCCESS","attempt":"many"}\n"a"\n["a"\n')
+    say(StateRecord("a", SUCCESS, 1))
+
+    assert backend.state("a") == StateRecord("a", SUCCESS, 1)
+    assert [state.status for state in backend.history("a")] == [STARTED, SUCCESS]
+
+
+def test_a_long_result_comes_back_whole(backend, say):
+    text = "é" * 300_000
+    say(StateRecord("a", SUCCESS, text), StateRecord("b", SUCCESS, 1))
+
+    assert (backend.state("a").result, backend.state("b").result) == (text, 1)
+
+
+def test_results_that_were_replaced_are_read_again(backend, say, folder):
+    say(StateRecord("a", SUCCESS, 1), StateRecord("b", SUCCESS, 1))
+    backend.state("a")
+    draft = folder.path / "draft"
+    draft.write_bytes(encode(StateRecord("b", SUCCESS, 2)) + b"\n")
+    draft.rename(folder.results)
+
+    assert (backend.state("a").status, backend.state("b").result) == (PENDING, 2)
+
+
+def test_results_that_were_cut_short_are_read_again(backend, say, folder):
+    say(StateRecord("a", SUCCESS, 1))
+    backend.state("a")
+    os.truncate(folder.results, 0)
+
+    assert backend.state("a").status == PENDING
+
+
+def test_results_that_were_removed_are_pending(backend, say, folder):
+    say(StateRecord("a", SUCCESS, 1))
+    backend.state("a")
+    folder.results.unlink()
+
+    assert backend.state("a").status == PENDING
+
+
+def seal(folder, number):
+    folder.sealed.mkdir(exist_ok=True)
+    folder.results.rename(folder.sealed / f"results.{number}.jsonl")
+
+
+def test_a_sealed_result_is_found_whichever_segment_it_is_in(backend, say, folder):
+    for number in range(3):
+        say(StateRecord(f"t{number}", STARTED), StateRecord(f"t{number}", SUCCESS, number))
+        backend.state("t0")
+        seal(folder, number)
+    say(StateRecord("now", SUCCESS, 3))
+
+    assert [backend.state(name).result for name in ("t0", "t1", "t2", "now")] == [0, 1, 2, 3]
+    assert backend.state("other").status == PENDING
+
+
+def test_a_task_searched_for_in_vain_is_found_once_it_has_ended_and_was_sealed(backend, say, folder):
+    say(StateRecord("b", SUCCESS))
+    seal(folder, 0)
+    say(StateRecord("b", SUCCESS))
+    before = backend.state("a").status
+    say(StateRecord("a", SUCCESS, 1))
+    seal(folder, 1)
+    say(StateRecord("b", SUCCESS))
+
+    assert (before, backend.state("a").result) == (PENDING, 1)
+
+
+def test_the_history_of_a_task_is_every_line_about_it_oldest_first(backend, say, folder):
+    say(StateRecord("a", STARTED, attempt=1), StateRecord("b", STARTED, "a"), StateRecord("a", LOST, attempt=1))
+    seal(folder, 0)
+    say(StateRecord("a", STARTED, attempt=2), StateRecord("aa", STARTED), StateRecord("a", SUCCESS, 1))
+
+    assert [(state.status, state.attempt) for state in backend.history("a")] == [
+        (STARTED, 1),
+        (LOST, 1),
+        (STARTED, 2),
+        (SUCCESS, 0),
+    ]
+
+
+def test_questions_use_up_no_descriptors(backend, say, folder):
+    for number in range(3):
+        say(StateRecord(f"t{number}", SUCCESS))
+        seal(folder, number)
+    backend.state("warm")
+    before = len(os.listdir("/proc/self/fd"))
+
+    for number in range(10):
+        backend.state(f"u{number}")
+        backend.history("t1")
+
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_waiting_ends_with_the_final_line(backend, say):
+    got = []
+    waiter = threading.Thread(target=lambda: got.append(backend.wait("a", 20)))
+    waiter.start()
+    say(StateRecord("a", STARTED))
+    assert eventually(lambda: backend._watch is not None)
+
+    say(StateRecord("a", SUCCESS, 5))
+    waiter.join()
+
+    assert got == [StateRecord("a", SUCCESS, 5)]
+
+
+def test_what_has_ended_is_not_waited_for(backend, say):
+    say(StateRecord("a", SUCCESS, 5))
+
+    assert backend.wait("a", 0) == StateRecord("a", SUCCESS, 5)
+    assert backend._watch is None
+
+
+def test_waiting_gives_up_in_time(backend):
+    assert backend.wait("a", 0) is None
+    assert backend.wait("a", 0.02) is None
+
+
+def test_many_threads_wait_for_many_tasks_and_share_one_watcher(backend, say):
+    got = {}
+
+    def wait(name):
+        got[name] = backend.wait(name, 20)
+
+    before = threading.active_count()
+    waiters = [threading.Thread(target=wait, args=(f"t{number}",)) for number in range(8)]
+    for waiter in waiters:
+        waiter.start()
+    assert eventually(lambda: backend._watch is not None and backend._watch._watch is not None)
+    watchers = threading.active_count() - before - len(waiters)
+
+    for number in reversed(range(8)):
+        say(StateRecord(f"t{number}", SUCCESS, number))
+    for waiter in waiters:
+        waiter.join()
+
+    assert {name: state.result for name, state in got.items()} == {f"t{number}": number for number in range(8)}
+    assert watchers <= 3  # one observer: its own thread, its emitter's, and its buffer's
+
+
+def test_a_task_that_ends_while_the_results_are_sealed_is_heard_of(backend, say, folder):
+    got = []
+    say(StateRecord("b", SUCCESS))
+    waiter = threading.Thread(target=lambda: got.append(backend.wait("a", 20)))
+    waiter.start()
+    assert eventually(lambda: backend._watch is not None)
+
+    say(StateRecord("a", SUCCESS, 5))
+    seal(folder, 0)
+    say(StateRecord(sealed="queue.0.jsonl", size=1))
+    waiter.join()
+
+    assert got == [StateRecord("a", SUCCESS, 5)]
+
+
+def test_closing_ends_the_watchers_threads(backend, folder):
+    before = threading.active_count()
+    backend.wait("a", 0.05)
+
+    backend.close()
+
+    assert eventually(lambda: threading.active_count() == before)
+
+
+def test_a_child_forked_while_a_thread_asks_can_ask_too(backend, say):
+    import signal
+
+    say(StateRecord("a", SUCCESS, 5))
+    with backend._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            os._exit(backend.state("a").result)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+
+
+def test_a_child_forked_from_a_waiting_process_can_wait_too(backend, say):
+    import signal
+
+    backend.wait("a", 0.05)
+    child = os.fork()
+    if not child:
+        signal.alarm(15)
+        state = backend.wait("a", 10)
+        os._exit(state.result if state else 1)
+    say(StateRecord("a", SUCCESS, 5))
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5

@@ -1,0 +1,137 @@
+"""The benchmark measures what it says: tried on a handful of tasks, with nothing asserted about time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pmtq.folder import Folder
+from tests.benchmarks import figures, table
+from tests.benchmarks.contenders import Contender
+from tests.benchmarks.files import Backlog, ResultsFollower
+from tests.benchmarks.processes import ROOT, Unmeasured, Workshop, python
+
+TINY = figures.Scale(
+    rounds=1,
+    peer_rounds=1,
+    enqueue_seconds=0.01,
+    drain_share=0.001,
+    drain_seconds=5.0,
+    trips=2,
+    trip_seconds=1.0,
+    backlog=2_000,
+    window=(200, 1_000),
+    whole_rounds=1,
+    idle_seconds=0.05,
+    kills=1,
+)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A workshop in the test's own folder."""
+    with Workshop(tmp_path) as shop:
+        yield shop
+
+
+@pytest.fixture
+def bench(shop, monkeypatch):
+    """A benchmark of few tasks, in which nothing takes its time."""
+    monkeypatch.setattr(figures, "TIDYING", 0.0)
+    monkeypatch.setattr(figures, "SETTLING", 0.1)
+    return figures.Bench(shop, TINY, lambda _: None, with_peers=False)
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_figure_can_be_measured(bench, name):
+    rows = figures.measure(bench, [name])
+    troubles = [row.note for row in rows if row.failed or (row.beside and row.ratio is None)]
+    if sys.platform != "linux" and troubles:
+        pytest.skip(troubles[0])
+    assert troubles == []
+    assert all(value > 0 for row in rows for values in row.samples.values() for value in values)
+
+
+def test_a_queue_that_is_not_installed_gets_a_row_that_says_how_to_install_it(bench):
+    class Absent(Contender):
+        name = "another queue"
+
+        def missing(self):
+            return "not installed: pip install another"
+
+    (row,) = bench.compare("enqueue", lambda one: 7.0, table.rate, {}, [Absent(bench.shop)])
+    assert (row.figure, row.pmtq, row.beside, row.other, row.ratio, row.met, row.note) == (
+        "enqueue", "7 /s", "another queue", "", None, None, "not installed: pip install another",
+    )  # fmt: skip
+
+
+def test_a_figure_that_cannot_be_measured_says_why_and_does_not_stop_the_others(bench, monkeypatch):
+    def fail(_):
+        raise Unmeasured("no such luck")
+
+    monkeypatch.setattr(figures, "FIGURES", {"one": fail, "two": lambda _: [table.Row("two", "2")]})
+    rows = figures.measure(bench, ["one", "two"])
+    assert [(row.figure, row.note, row.failed) for row in rows] == [("one", "no such luck", True), ("two", "", False)]
+
+
+def test_nothing_outlives_the_workshop(tmp_path):
+    with Workshop(tmp_path) as shop:
+        process = shop.start([sys.executable, "-c", "import time; time.sleep(60)"])
+        folder = shop.path
+    assert process.returncode is not None
+    assert not folder.exists()
+
+
+def test_results_are_counted_on_when_another_file_takes_their_place(tmp_path):
+    results = Folder(tmp_path).results
+    seen = ResultsFollower(tmp_path)
+    assert seen.count() == 0
+    results.write_text('{"task_id":"a","status":"STARTED"}\n{"task_id":"a","status":"SUCCESS"}\n{"task_id":"b","sta')
+    assert (seen.count(), seen.started) == (1, 1)
+    with results.open("a") as file:
+        file.write('tus":"SUCCESS"}\n')
+    results.rename(tmp_path / "old")
+    results.write_text('{"task_id":"c","status":"SUCCESS"}\n')
+    assert seen.count() == 3
+    seen.close()
+
+
+def test_a_queue_is_filled_with_the_first_records_of_the_backlog(tmp_path):
+    for name in ("all", "some"):
+        (tmp_path / name).mkdir(mode=0o700)
+    backlog = Backlog(tmp_path / "all", 30)
+    backlog.copy_to(tmp_path / "some", 20)
+    lines = Folder(tmp_path / "some").queue().read_bytes()
+    assert lines == backlog.lines(0, 20)
+    assert [json.loads(line)["function"] for line in lines.splitlines()] == ["nothing"] * 20
+
+
+def test_a_ratio_is_the_median_of_the_rounds():
+    assert table.paired_ratio([10.0, 20.0, 90.0], [10.0, 10.0, 10.0]) == 2.0
+    row = figures.beside("figure", [10.0, 20.0, 90.0], "other", [10.0, 10.0, 10.0], table.rate, table.Limit(least=2))
+    assert (row.pmtq, row.other, row.ratio, row.target, row.met) == ("20 /s", "10 /s", 2.0, "≥ 2", True)
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.5, "1.50 s"), (0.0123, "12.30 ms"), (4.2e-6, "4.20 µs")])
+def test_durations_are_shown_in_a_fitting_unit(value, text):
+    assert table.duration(value) == text
+
+
+def test_the_table_and_the_file_hold_what_was_measured(tmp_path, capsys):
+    rows = [table.Row("a [figure]", "1 /s", "prototype", "2 /s", 0.5, "≥ 0.5", met=True, samples={"pmtq": [1.0]})]
+    facts = table.circumstances()
+    table.show(rows, facts)
+    table.save(rows, facts, tmp_path / "out.json")
+    assert "a [figure]  1 /s  prototype        2 /s    0.5   ≥ 0.5  yes" in capsys.readouterr().out
+    saved = json.loads((tmp_path / "out.json").read_text())
+    assert (saved["cores"], saved["rows"][0]["samples"]) == (os.cpu_count(), {"pmtq": [1.0]})
+
+
+def test_an_unknown_figure_is_refused_with_the_names_there_are():
+    done = subprocess.run([*python("tests.benchmarks", "--only", "speed")], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert all(name in done.stderr.decode() for name in figures.FIGURES)

@@ -1,0 +1,105 @@
+"""A task that was asked for becomes one line of a queue file."""
+
+import os
+
+import pytest
+
+from pmtq.broker import Broker
+from pmtq.exceptions import ImproperlyConfigured, NotSerializable, OperationalError, UnsafeFile
+from pmtq.records import MAX_RECORD_BYTES, TaskRecord
+from tests.support import read_lines
+
+
+@pytest.fixture
+def broker(folder):
+    return Broker(folder)
+
+
+def record(number, **more):
+    return TaskRecord(task_id=f"t{number}", function="f", sent="2027-01-15T08:00:00.000Z", **more)
+
+
+def test_a_published_record_is_a_line_of_the_queue_file(broker, folder):
+    broker.publish(record(1, params=[1]))
+    broker.publish(record(2))
+
+    assert folder.queue().read_bytes() == (
+        b'{"task_id":"t1","function":"f","params":[1],"sent":"2027-01-15T08:00:00.000Z"}\n'
+        b'{"task_id":"t2","function":"f","sent":"2027-01-15T08:00:00.000Z"}\n'
+    )
+
+
+def test_a_record_for_a_named_queue_goes_into_its_file(broker, folder):
+    broker.publish(record(1), "mails")
+
+    assert folder.queue_names() == ["mails"]
+    assert [line["task_id"] for line in read_lines(folder.queue("mails"))] == ["t1"]
+
+
+def test_several_records_are_one_write(broker, folder, monkeypatch):
+    writes = []
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: writes.append(data) or real(descriptor, data))
+
+    broker.publish_many(map(record, range(3)))
+
+    assert len(writes) == 1
+    assert [line["task_id"] for line in read_lines(folder.queue())] == ["t0", "t1", "t2"]
+
+
+def test_no_records_are_no_write(broker, folder):
+    broker.publish_many([])
+
+    assert not folder.path.exists()
+
+
+def test_of_several_records_none_is_queued_when_one_is_too_long(broker, folder):
+    with pytest.raises(NotSerializable):
+        broker.publish_many([record(1), record(2, params=["x" * MAX_RECORD_BYTES])])
+
+    assert read_lines(folder.queue()) == []
+
+
+def test_the_longest_record_passes_and_one_byte_more_is_refused_by_name(broker, folder):
+    room = MAX_RECORD_BYTES - len(b'{"task_id":"t1","function":"f","params":[""],"sent":"2027-01-15T08:00:00.000Z"}\n')
+    broker.publish(record(1, params=["x" * room]))
+
+    with pytest.raises(NotSerializable) as caught:
+        broker.publish(record(1, params=["x" * (room + 1)]))
+
+    assert str(caught.value) == (
+        "the record of f has 1,048,577 bytes, and the limit is 1,048,576. Nothing was queued. "
+        "Put the data into a file and send its path"
+    )
+    assert len(read_lines(folder.queue())) == 1
+
+
+def test_a_refused_queue_name_queues_nothing(broker, folder):
+    with pytest.raises(ImproperlyConfigured):
+        broker.publish(record(1), "../elsewhere")
+
+    assert not folder.path.exists()
+
+
+def test_a_short_write_is_an_error_to_the_caller_and_the_next_call_works(broker, folder, monkeypatch):
+    broker.publish(record(1))
+    real = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:5]))
+        with pytest.raises(OperationalError):
+            broker.publish(record(2))
+
+    broker.publish(record(3))
+
+    assert [line["task_id"] for line in read_lines(folder.queue())] == ["t1", "t3"]
+
+
+def test_a_folder_that_every_user_may_write_is_refused(broker, folder):
+    """Whoever can write the folder can run the registered functions."""
+    folder.path.mkdir()
+    folder.path.chmod(0o777)
+
+    with pytest.raises(UnsafeFile, match="can be written by every user"):
+        broker.publish(record(1))
+
+    assert list(folder.path.iterdir()) == []

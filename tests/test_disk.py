@@ -1,0 +1,248 @@
+"""The only door to the file system: what it refuses, and what it leaves behind when the system refuses."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pmtq import disk
+from pmtq.exceptions import OperationalError, UnsafeFile
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "folder" / "file.jsonl"
+
+
+@pytest.fixture
+def opened(path):
+    descriptor = disk.open_file(path)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_a_new_folder_and_file_are_closed_to_other_users(opened, path):
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_child_program_does_not_inherit_the_descriptor(opened):
+    assert not os.get_inheritable(opened)
+
+
+def test_a_missing_file_is_not_made_when_that_was_not_asked_for(path):
+    with pytest.raises(FileNotFoundError):
+        disk.open_file(path, create=False)
+
+    assert not path.parent.exists()
+
+
+def test_a_folder_that_every_user_may_write_is_refused(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+
+    with pytest.raises(UnsafeFile) as caught:
+        disk.make_folder(shared)
+
+    assert str(caught.value) == (
+        f"{shared} can be written by every user of this machine (mode 0777), and whoever can write it can run your "
+        f"tasks. Nothing was touched. Close it: chmod o-w {shared}"
+    )
+
+
+def planted(path, what):
+    target = path.parent / "target"
+    target.write_bytes(b"precious\n")
+    if what == "link":
+        path.symlink_to(target)
+    elif what == "dangling link":
+        path.symlink_to(path.parent / "missing")
+    elif what == "hard link":
+        os.link(target, path)
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    return target
+
+
+@pytest.mark.parametrize("what", ["link", "dangling link", "hard link", "pipe", "folder"])
+def test_what_was_planted_under_our_name_is_refused_and_its_target_left_alone(path, what):
+    path.parent.mkdir()
+    target = planted(path, what)
+
+    with pytest.raises(
+        UnsafeFile, match="is refused: it is .*It was not touched, nor what it points to. Look at it: ls -la"
+    ):
+        disk.open_file(path)
+
+    assert target.read_bytes() == b"precious\n"
+    assert not (path.parent / "missing").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_file_of_another_user_is_refused(path):
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    os.chown(path, 12345, 12345)
+
+    with pytest.raises(UnsafeFile, match="owned by user 12345 under 1 names"):
+        disk.open_file(path)
+
+
+def test_bytes_are_added_at_the_end(opened, path):
+    disk.append(opened, b"one\n", path, 0)
+    disk.append(opened, b"two\n", path, 4)
+
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert disk.read_at(opened, 3, 4) == b"two"
+
+
+def test_a_short_write_is_cut_back_and_raised(opened, path, monkeypatch):
+    disk.append(opened, b"one\n", path, 0)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:2]))
+
+    with pytest.raises(OperationalError) as caught:
+        disk.append(opened, b"two\n", path, 4)
+
+    assert path.read_bytes() == b"one\n"
+    assert str(caught.value) == (
+        f"cannot append to {path}: No space left on device. 2 of 4 bytes fitted and were cut off again. "
+        f"Free some space on its disk (df -h {path.parent}) and try again."
+    )
+
+
+def test_a_strangers_line_behind_a_short_write_survives(opened, path, monkeypatch):
+    real = os.write
+
+    def half(descriptor, data):
+        written = real(descriptor, data[:2])
+        with path.open("ab") as stranger:
+            stranger.write(b"\nstranger\n")
+        return written
+
+    monkeypatch.setattr(os, "write", half)
+
+    with pytest.raises(OperationalError):
+        disk.append(opened, b"two\n", path, 0)
+
+    assert path.read_bytes() == b"tw\nstranger\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some space on its disk"),
+        (errno.EDQUOT, "Your disk quota is used up"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EACCES, "Look who owns it"),
+        (errno.EPERM, "Look who owns it"),
+        (errno.EROFS, "mounted read-only"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EIO, "Look at the folder"),
+    ],
+)
+def test_a_refused_write_says_what_was_left_behind_and_what_to_do(opened, path, monkeypatch, number, advice):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "write", refuse)
+
+    with pytest.raises(OperationalError) as caught:
+        disk.append(opened, b"two\n", path, 0)
+
+    monkeypatch.undo()
+    assert f"{os.strerror(number)}. It still ends at byte 0, as before." in str(caught.value)
+    assert advice in str(caught.value)
+    assert caught.value.__cause__.errno == number
+
+
+def broken(*_, **__):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("fsync", lambda path, descriptor: disk.fsync(descriptor)),
+        ("fsync", lambda path, descriptor: disk.fsync_folder(path.parent)),
+        ("replace", lambda path, descriptor: disk.rename(path, path.with_name("other"))),
+        ("unlink", lambda path, descriptor: disk.remove(path)),
+        ("pread", lambda path, descriptor: disk.read_at(descriptor, 1, 0)),
+    ],
+    ids=["fsync", "fsync_folder", "rename", "remove", "read_at"],
+)
+def test_whatever_the_disk_refuses_comes_as_the_one_error_that_callers_expect(opened, path, monkeypatch, name, call):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, broken)
+
+        with pytest.raises(OperationalError):
+            call(path, opened)
+
+
+def test_a_lock_excludes_other_programs(opened, path):
+    def others_get_it():
+        return subprocess.run(["flock", "-n", str(path), "true"], check=False).returncode == 0
+
+    assert others_get_it()
+    assert disk.try_lock(opened)
+    assert not others_get_it()
+    disk.unlock(opened)
+    assert others_get_it()
+
+
+def test_a_lock_held_elsewhere_is_not_waited_for_longer_than_said(opened, path):
+    other = disk.open_file(path)
+    disk.lock(other)
+
+    assert not disk.try_lock(opened)
+    assert not disk.try_lock(opened, patience=0.01)
+
+    disk.unlock(other)
+    assert disk.try_lock(opened)
+    os.close(other)
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(opened, path):
+    code = (
+        "import os, sys, signal\nfrom pathlib import Path\nfrom pmtq import disk\n"
+        "descriptor = disk.open_file(Path(sys.argv[1]))\ndisk.lock(descriptor)\nprint(flush=True)\nsignal.pause()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        held = not disk.try_lock(opened)
+        holder.kill()
+        holder.wait()
+
+        assert held
+        assert disk.try_lock(opened)
+
+
+def test_removing_what_is_not_there_is_no_error(path):
+    disk.remove(path)
+
+
+def test_a_nudge_changes_no_byte_and_a_missing_file_is_no_error(opened, path):
+    disk.append(opened, b"one\n", path, 0)
+    os.utime(path, (0, 0))
+
+    disk.nudge(path)
+    disk.nudge(path.with_name("missing"))
+
+    assert path.read_bytes() == b"one\n"
+    assert path.stat().st_mtime > 0
+
+
+def test_renaming_replaces_what_had_the_name(opened, path):
+    disk.append(opened, b"new\n", path, 0)
+    target = path.with_name("target")
+    target.write_bytes(b"old\n")
+
+    disk.rename(path, target)
+
+    assert target.read_bytes() == b"new\n"
+    assert not path.exists()

@@ -1,0 +1,339 @@
+"""A file that many processes append to."""
+
+import errno
+import os
+import signal
+import subprocess
+import threading
+
+import pytest
+from filelock import FileLock
+
+from pmtq import disk
+from pmtq.exceptions import OperationalError, UnsafeFile
+from pmtq.journal import Journal
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "queue_dir" / "queue.jsonl"
+
+
+@pytest.fixture
+def journal(path):
+    return Journal(path)
+
+
+def test_naming_a_journal_touches_no_disk(journal, path):
+    assert not path.parent.exists()
+    assert (journal.refresh(), journal.size()) == (0, 0)
+
+
+def test_appended_lines_stand_one_below_the_other(journal, path):
+    journal.append(b"one\n")
+    journal.append(b"two\nthree\n")
+
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+
+
+def test_a_last_line_without_newline_is_ended_first(journal, path):
+    journal.append(b"one\n")
+    with path.open("ab") as stranger:
+        stranger.write(b"by hand")
+
+    journal.append(b"two\n")
+
+    assert path.read_bytes() == b"one\nby hand\ntwo\n"
+
+
+def test_a_strangers_half_line_of_the_same_moment_is_ended_even_after_our_own_write(journal, path):
+    other = Journal(path)
+    journal.append(b"one\n")
+    other.append(b"two\n")
+    with path.open("ab") as stranger:
+        stranger.write(b"half")
+
+    journal.append(b"three\n")
+
+    assert path.read_bytes() == b"one\ntwo\nhalf\nthree\n"
+
+
+def test_readers_stop_at_the_last_newline(journal, path):
+    journal.append(b"one\ntwo\n")
+    with path.open("ab") as stranger:
+        stranger.write(b"half a li")
+
+    assert journal.read(0) == b"one\ntwo\n"
+    assert journal.read(4) == b"two\n"
+    assert journal.read(8) == b""
+    assert journal.read_bytes(8, 4) == b"half"
+
+
+def test_a_line_longer_than_a_piece_is_read_whole_unless_it_is_too_long(journal):
+    journal.append(b"0123456789\n")
+
+    assert journal.read(0, 5) == b"0123456789\n"
+    assert journal.read(0, 5, longest=5) == b""
+
+
+def test_a_refused_append_leaves_the_file_as_it_was(journal, path, monkeypatch):
+    journal.append(b"one\n")
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        with pytest.raises(OperationalError):
+            journal.append(b"two\n")
+    journal.append(b"three\n")
+
+    assert path.read_bytes() == b"one\nthree\n"
+
+
+@pytest.mark.parametrize("fitting", range(5))
+def test_a_short_write_of_any_length_leaves_the_file_as_it_was(journal, path, monkeypatch, fitting):
+    journal.append(b"one\n")
+    with path.open("ab") as stranger:
+        stranger.write(b"x")
+    real = os.write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:fitting]))
+        with pytest.raises(OperationalError):
+            journal.append(b"two\n")
+    assert path.read_bytes() == b"one\nx"
+
+    journal.append(b"three\n")
+    assert path.read_bytes() == b"one\nx\nthree\n"
+
+
+def test_a_refused_append_frees_the_lock(journal, path, monkeypatch):
+    journal.append(b"one\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "append", lambda *_: (_ for _ in ()).throw(OperationalError("full")))
+        with pytest.raises(OperationalError):
+            journal.append(b"two\n")
+
+    assert subprocess.run(["flock", "-n", f"{path}.lock", "true"], check=False).returncode == 0
+
+
+def test_a_file_that_is_not_ours_is_refused_and_the_lock_is_free_again(journal, path):
+    path.parent.mkdir()
+    path.symlink_to(path.parent / "elsewhere")
+
+    with pytest.raises(UnsafeFile):
+        journal.append(b"one\n")
+
+    assert subprocess.run(["flock", "-n", f"{path}.lock", "true"], check=False).returncode == 0
+    assert not (path.parent / "elsewhere").exists()
+
+
+def test_a_durable_append_syncs_the_file_and_then_its_folder(journal, path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(disk, "fsync", lambda descriptor: synced.append(path.read_bytes()))
+    monkeypatch.setattr(disk, "fsync_folder", synced.append)
+
+    journal.append(b"one\n", durable=True)
+    journal.append(b"two\n")
+
+    assert synced == [b"one\n", path.parent]
+
+
+def test_flock_in_a_shell_is_excluded_while_the_lock_is_held(journal, path):
+    with journal.hold():
+        refused = subprocess.run(["flock", "-n", f"{path}.lock", "true"], check=False).returncode
+
+    assert refused == 1
+
+
+def test_filelock_in_a_script_excludes_an_append(journal, path):
+    journal.append(b"one\n")
+    done = threading.Event()
+
+    def append():
+        journal.append(b"two\n")
+        done.set()
+
+    with FileLock(journal.lock_path):
+        thread = threading.Thread(target=append)
+        thread.start()
+        early = done.wait(0.05)
+        seen = path.read_bytes()
+    thread.join()
+
+    assert (early, seen) == (False, b"one\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_threads_that_share_a_journal_do_not_cut_into_each_others_lines(journal, path):
+    def append(name):
+        for number in range(200):
+            journal.append(f"{name} {number}\n".encode())
+
+    threads = [threading.Thread(target=append, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    lines = path.read_text().splitlines()
+    assert sorted(lines) == sorted(f"{name} {number}" for name in "abcd" for number in range(200))
+
+
+def test_an_append_goes_into_the_file_that_has_the_name_now(journal, path):
+    journal.append(b"one\n")
+    path.rename(path.with_name("old"))
+
+    journal.append(b"two\n")
+
+    assert path.read_bytes() == b"two\n"
+    assert path.with_name("old").read_bytes() == b"one\n"
+
+
+def test_an_append_after_the_whole_folder_was_removed_makes_it_anew(journal, path):
+    journal.append(b"one\n")
+    for file in path.parent.iterdir():
+        file.unlink()
+    path.parent.rmdir()
+
+    journal.append(b"two\n")
+
+    assert path.read_bytes() == b"two\n"
+
+
+def test_holding_survives_that_somebody_emptied_the_folder(journal, path):
+    journal.append(b"one\n")
+    journal.lock_path.unlink()
+
+    with journal.hold():
+        refused = subprocess.run(["flock", "-n", f"{path}.lock", "true"], check=False).returncode
+
+    assert refused == 1
+
+
+def test_another_file_under_the_name_has_another_number(journal, path):
+    journal.append(b"one\n")
+    first = journal.refresh()
+    replacement = path.with_name("new")
+    replacement.write_bytes(b"other\n")
+    replacement.rename(path)
+
+    second = journal.refresh()
+    path.unlink()
+
+    assert first != second
+    assert journal.refresh() == 0
+
+
+def test_setting_aside_leaves_a_new_empty_file(journal, path):
+    journal.append(b"one\n")
+    target = path.with_name("aside")
+
+    with journal.hold():
+        journal.set_aside(target)
+        journal.write(b"two\n")
+
+    assert (target.read_bytes(), path.read_bytes()) == (b"one\n", b"two\n")
+
+
+def test_a_missing_file_is_replaced_by_its_successor(path):
+    path.parent.mkdir()
+    successor = path.with_name("next")
+    successor.write_bytes(b"snapshot\n")
+    journal = Journal(path, successor)
+
+    with journal.hold():
+        journal.write(b"more\n")
+
+    assert path.read_bytes() == b"snapshot\nmore\n"
+    assert not successor.exists()
+
+
+def test_a_successor_waits_while_the_file_is_there(path):
+    path.parent.mkdir()
+    successor = path.with_name("next")
+    successor.write_bytes(b"snapshot\n")
+    path.write_bytes(b"one\n")
+
+    Journal(path, successor).append(b"two\n")
+
+    assert (path.read_bytes(), successor.read_bytes()) == (b"one\ntwo\n", b"snapshot\n")
+
+
+def in_child(action):
+    """Run ``action`` in a forked child that ends with status 0 if it went well; return the status."""
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        try:
+            action()
+        finally:
+            os._exit(1 if __import__("sys").exc_info()[0] else 0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_forked_child_can_append_too(journal, path):
+    journal.append(b"parent\n")
+
+    status = in_child(lambda: journal.append(b"child\n"))
+    journal.append(b"parent again\n")
+
+    assert status == 0
+    assert path.read_bytes() == b"parent\nchild\nparent again\n"
+
+
+def test_a_child_forked_while_another_thread_appends_can_append(journal, path):
+    journal.append(b"parent\n")
+
+    with journal._threads:  # as another thread would hold it at the moment of the fork
+        status = in_child(lambda: journal.append(b"child\n"))
+
+    assert status == 0
+    assert path.read_bytes() == b"parent\nchild\n"
+
+
+def test_a_lock_is_free_when_its_holder_is_killed_even_if_a_forked_child_lives_on(journal, path):
+    journal.append(b"one\n")
+    read_end, write_end = os.pipe()
+    holder = os.fork()
+    if not holder:
+        with journal.hold():
+            grandchild = os.fork()
+            if grandchild:
+                os.write(write_end, b"%d\n" % grandchild)
+            signal.pause()
+        os._exit(0)
+    grandchild = int(os.read(read_end, 20))
+    held = subprocess.run(["flock", "-n", f"{path}.lock", "true"], check=False).returncode == 1
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    # the grandchild closes its copies as soon as it runs; a second is ages for that
+    free = subprocess.run(["flock", "-w", "5", f"{path}.lock", "true"], check=False).returncode == 0
+    os.kill(grandchild, signal.SIGKILL)
+    os.close(read_end)
+    os.close(write_end)
+
+    assert (held, free) == (True, True)
+
+
+def test_closing_gives_the_descriptors_back_and_the_next_use_opens_them_again(journal, path):
+    before = len(os.listdir("/proc/self/fd"))
+    journal.append(b"one\n")
+    journal.close()
+    after = len(os.listdir("/proc/self/fd"))
+
+    journal.append(b"two\n")
+
+    assert before == after
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_journal_that_nobody_needs_any_more_keeps_no_descriptor(path):
+    before = len(os.listdir("/proc/self/fd"))
+
+    for _ in range(3):
+        Journal(path).append(b"one\n")
+
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert path.read_bytes() == b"one\n" * 3

@@ -1,0 +1,172 @@
+"""The rules: who may take what."""
+
+import pytest
+
+from pmtq.ledger import MAX_STARTS, Ledger, start, verdict_on_the_lost
+from pmtq.records import StateRecord
+from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, RETRY, STARTED, SUCCESS
+
+AT = "2027-01-15T08:00:00.000Z"
+
+
+def told(*states):
+    ledger = Ledger()
+    for state in states:
+        ledger.apply(state)
+    return ledger
+
+
+def started(task_id, worker="w1", attempt=1):
+    return StateRecord(task_id, STARTED, attempt=attempt, worker=worker)
+
+
+def test_a_started_task_is_held_by_the_worker_that_started_it():
+    ledger = told(started("a"), started("b", "w2"), started("c"))
+
+    assert ledger.holders() == {"w1", "w2"}
+    assert ledger.held_by("w1") == [started("a"), started("c")]
+    assert ledger.held_by("w3") == []
+
+
+@pytest.mark.parametrize("status", sorted(FINAL_STATES))
+def test_a_final_state_ends_a_task(status):
+    ledger = told(started("a"), StateRecord("a", status))
+
+    assert (ledger.final, ledger.open) == ({"a"}, {})
+
+
+def test_the_first_final_state_decides_and_what_is_said_later_is_ignored():
+    ledger = told(StateRecord("a", SUCCESS))
+
+    said = [ledger.apply(StateRecord("a", status)) for status in (FAILURE, STARTED, LOST, RELEASED, RETRY, "PROGRESS")]
+
+    assert said == [False] * 6
+    assert (ledger.final, ledger.open) == ({"a"}, {})
+
+
+@pytest.mark.parametrize("status", [RELEASED, LOST, RETRY])
+def test_a_task_that_was_given_back_is_held_by_nobody(status):
+    ledger = told(started("a"), StateRecord("a", status, attempt=1, worker="w1"))
+
+    assert ledger.holders() == set()
+    assert ledger.held_by("w1") == []
+    assert ledger.open["a"].status == status
+
+
+def test_a_progress_report_leaves_the_task_with_its_worker():
+    ledger = told(started("a"))
+
+    changed = ledger.apply(StateRecord("a", "PROGRESS", {"done": 3}))
+
+    assert not changed
+    assert ledger.held_by("w1") == [started("a")]
+
+
+def test_a_task_taken_by_another_worker_is_held_by_that_one():
+    ledger = told(started("a", "w1"), StateRecord("a", LOST, attempt=1, worker="w1"), started("a", "w2", 2))
+
+    assert ledger.held_by("w1") == []
+    assert ledger.held_by("w2") == [started("a", "w2", 2)]
+
+
+def test_a_sealed_file_is_remembered_with_how_much_of_it_was_carried_over():
+    ledger = told(StateRecord(sealed="queue.0.jsonl", size=10), StateRecord(sealed="queue.0.jsonl", size=20))
+
+    assert ledger.sealed == {"queue.0.jsonl": 20}
+    assert (ledger.final, ledger.open) == (set(), {})
+
+
+def test_of_a_dead_workers_tasks_the_first_is_lost_and_the_others_were_never_begun():
+    ledger = told(started("a", attempt=2), started("b"), started("c", attempt=3))
+
+    assert ledger.legacy("w1", [], AT) == [
+        StateRecord("a", LOST, attempt=2, worker="w1", at=AT),
+        StateRecord("b", RELEASED, attempt=0, worker="w1", at=AT),
+        StateRecord("c", RELEASED, attempt=2, worker="w1", at=AT),
+    ]
+
+
+def test_the_first_is_the_one_taken_first_not_the_one_known_first():
+    ledger = told(started("a"), StateRecord("a", RELEASED, worker="w1"), started("b"), started("a"))
+
+    assert [state.task_id for state in ledger.legacy("w1", [], AT)] == ["b", "a"]
+
+
+def test_what_a_dead_worker_had_noted_stands_and_the_next_is_the_one_it_died_of():
+    ledger = told(started("a"), started("b"), started("c"))
+    noted = StateRecord("a", SUCCESS, 5, 1, "w1")
+
+    assert ledger.legacy("w1", [noted], AT) == [
+        noted,
+        StateRecord("b", LOST, attempt=1, worker="w1", at=AT),
+        StateRecord("c", RELEASED, attempt=0, worker="w1", at=AT),
+    ]
+
+
+@pytest.mark.parametrize(
+    "stale", [StateRecord("a", SUCCESS, 5, 1, "w1"), StateRecord("z", SUCCESS, 5, 1, "w1"), StateRecord()]
+)
+def test_a_note_of_an_attempt_that_is_settled_is_ignored(stale):
+    ledger = told(started("a", attempt=2))
+
+    assert ledger.legacy("w1", [stale], AT) == [StateRecord("a", LOST, attempt=2, worker="w1", at=AT)]
+
+
+def test_an_outcome_noted_twice_stands_once():
+    ledger = told(started("a"))
+    noted = StateRecord("a", SUCCESS, 5, 1, "w1")
+
+    assert ledger.legacy("w1", [noted, noted], AT) == [noted]
+
+
+def test_a_worker_that_holds_nothing_gives_nothing_back():
+    assert told(started("a", "w2")).legacy("w1", [], AT) == []
+
+
+@pytest.mark.parametrize(
+    ("last", "attempt"),
+    [
+        (None, 1),
+        (StateRecord("a", RELEASED, attempt=0), 1),
+        (StateRecord("a", LOST, attempt=1), 2),
+        (StateRecord("a", RETRY, attempt=4), 5),
+    ],
+)
+def test_an_attempt_is_one_more_than_the_starts_that_count(last, attempt):
+    assert start(last, "a", "w1", AT) == StateRecord("a", STARTED, None, attempt, "w1", AT)
+
+
+def lost(attempt):
+    return StateRecord("a", LOST, attempt=attempt, worker="w1")
+
+
+@pytest.mark.parametrize(
+    ("last", "acks_late"),
+    [
+        (None, True),
+        (None, False),
+        (lost(1), True),
+        (lost(MAX_STARTS - 1), True),
+        (StateRecord("a", RELEASED, attempt=MAX_STARTS), True),
+        (StateRecord("a", RELEASED, attempt=1), False),
+        (StateRecord("a", RETRY, attempt=9), False),
+    ],
+)
+def test_a_task_may_start_again_unless_its_worker_died_too_often(last, acks_late):
+    assert verdict_on_the_lost(last, "shop.ship", AT, acks_late=acks_late) is None
+
+
+def test_a_task_whose_workers_died_three_times_has_failed():
+    verdict = verdict_on_the_lost(lost(3), "shop.ship", AT, acks_late=True)
+
+    message = "shop.ship: 3 workers died while running it, the last one w1. Mend shop.ship and send it again"
+    error = {"type": "pmtq.exceptions.WorkerLostError", "message": message}
+    assert verdict == StateRecord("a", FAILURE, None, 3, "w1", AT, error=error)
+
+
+def test_a_task_that_is_to_start_once_at_most_has_failed_when_its_worker_dies():
+    verdict = verdict_on_the_lost(lost(1), "shop.ship", AT, acks_late=False)
+
+    message = "shop.ship: worker w1 died while running it, and with acks_late=False a task is started once at most"
+    error = {"type": "pmtq.exceptions.WorkerLostError", "message": message}
+    assert verdict == StateRecord("a", FAILURE, None, 1, "w1", AT, error=error)

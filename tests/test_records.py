@@ -1,0 +1,181 @@
+"""The two kinds of lines, and what goes into them."""
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from pmtq.exceptions import NotSerializable
+from pmtq.records import (
+    MAX_NESTING,
+    StateRecord,
+    TaskRecord,
+    decode_state,
+    decode_task,
+    encode,
+    encode_lines,
+    epoch,
+    new_task_id,
+    require_json,
+    timestamp,
+)
+
+
+def test_a_task_line_begins_with_its_id_and_leaves_out_what_is_not_said():
+    record = TaskRecord(task_id="45bc", function="Image.resize", params={"width": 800}, sent="2026-11-20T15:04:05.123Z")
+
+    line = encode(record)
+
+    assert line == (
+        b'{"task_id":"45bc","function":"Image.resize","params":{"width":800},"sent":"2026-11-20T15:04:05.123Z"}'
+    )
+    assert decode_task(line) == record
+
+
+def test_a_state_line_begins_with_its_id_and_is_read_back_whole():
+    state = StateRecord(
+        "45bc", "FAILURE", None, 2, "w@h", "2026-11-20T15:04:05.123Z", 0.5, error={"type": "ValueError"}
+    )
+
+    line = encode_lines([state])
+
+    assert line.startswith(b'{"task_id":"45bc","status":"FAILURE",')
+    assert line.endswith(b"}\n")
+    assert decode_state(line) == state
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (TaskRecord(function="f"), ((), {})),
+        (TaskRecord(function="f", params=[1, 2]), ([1, 2], {})),
+        (TaskRecord(function="f", params={"x": 1}), ((), {"x": 1})),
+        (TaskRecord(function="f", params={"x": 1}, args=[2]), ([2], {"x": 1})),
+        (TaskRecord(function="f", args=[2]), ([2], {})),
+        (TaskRecord(function="f", params=[]), ((), {})),
+        (TaskRecord(function="f", params={}), ((), {})),
+    ],
+)
+def test_an_object_is_keyword_arguments_and_an_array_positional_ones(record, expected):
+    assert record.arguments() == expected
+
+
+def test_keys_of_another_version_do_not_hinder_reading():
+    line = b'{"task_id":"1","function":"f","colour":"red","v":2}'
+
+    assert decode_task(line) == TaskRecord(task_id="1", function="f", v=2)
+
+
+def test_an_id_is_22_hexadecimal_digits_and_new_each_time():
+    ids = {new_task_id() for _ in range(1000)}
+
+    assert len(ids) == 1000
+    assert all(re.fullmatch("[0-9a-f]{22}", one) for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_800_000_000.0, "2027-01-15T08:00:00.000Z"),
+        (1_800_000_000.25, "2027-01-15T08:00:00.250Z"),
+        (1_800_000_000.9999, "2027-01-15T08:00:00.999Z"),
+    ],
+)
+def test_a_time_is_text_in_utc_with_milliseconds(at, text):
+    assert timestamp(at) == text
+    assert epoch(text) == pytest.approx(at, abs=0.001)
+
+
+def test_a_time_without_an_offset_counts_as_utc():
+    expected = datetime(2026, 11, 20, 15, 4, 5, tzinfo=UTC).timestamp()
+
+    assert epoch("2026-11-20T15:04:05") == expected
+    assert epoch("2026-11-20T17:04:05+02:00") == expected
+    assert epoch("2026-11-20") == datetime(2026, 11, 20, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "", "15:04", "2026-13-01"])
+def test_text_that_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="isoformat|month"):
+        epoch(text)
+
+
+@pytest.mark.parametrize("value", [None, True, 1, 1.5, "é", [1, [2]], (1, 2), {"a": {"b": None}}, [], {}])
+def test_what_json_can_hold_passes(value):
+    require_json(value, "argument 1")
+
+
+def nested(levels):
+    value = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (math.nan, "argument 'x' is nan, which JSON cannot hold"),
+        (math.inf, "argument 'x' is inf, which JSON cannot hold"),
+        (b"ab", "argument 'x' is a bytes (b'ab'), which JSON cannot hold"),
+        (
+            {"rows": [1, {"when": datetime(2026, 5, 4, 9)}]},
+            "argument 'x'['rows'][1]['when'] is a datetime (2026-05-04 09:00:00), which JSON cannot hold",
+        ),
+        ([{1: 2}], "argument 'x'[0] has the key 1; in JSON every key is text"),
+        ({1, 2}, "argument 'x' is a set ({1, 2}), which JSON cannot hold"),
+        (
+            "y" * 2 and bytearray(100),
+            f"argument 'x' is a bytearray ({str(bytearray(100))[:80]}…), which JSON cannot hold",
+        ),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_by_name_and_value(value, message):
+    with pytest.raises(NotSerializable) as caught:
+        require_json(value, "argument 'x'")
+
+    assert str(caught.value) == message
+
+
+def test_the_refusal_carries_the_place_and_the_value_as_attributes():
+    with pytest.raises(NotSerializable) as caught:
+        require_json({"a": [math.nan]}, "the result")
+
+    assert (caught.value.where, math.isnan(caught.value.value), caught.value.why) == (
+        "the result['a'][0]",
+        True,
+        "is nan, which JSON cannot hold",
+    )
+
+
+def test_nesting_ends_at_the_limit():
+    require_json(nested(MAX_NESTING + 1), "argument 1")
+
+    with pytest.raises(NotSerializable, match=f"is nested deeper than {MAX_NESTING} levels"):
+        require_json(nested(MAX_NESTING + 3), "argument 1")
+
+
+def test_a_list_that_holds_itself_is_refused_and_not_followed_for_ever():
+    circle = []
+    circle.append(circle)
+
+    with pytest.raises(NotSerializable, match="is nested deeper than"):
+        require_json(circle, "argument 1")
+
+
+def test_a_value_whose_text_cannot_be_made_is_refused_all_the_same():
+    class Shy:
+        def __str__(self):
+            raise RuntimeError
+
+    with pytest.raises(NotSerializable, match=r"is a Shy \(its str\(\) raises RuntimeError\)"):
+        require_json(Shy(), "argument 1")
+
+
+def test_lines_are_plain_json_for_every_other_program():
+    record = TaskRecord(task_id="1", function="f", params=["é", 1.5, None, True, {"k": []}])
+
+    assert json.loads(encode(record)) == {"task_id": "1", "function": "f", "params": ["é", 1.5, None, True, {"k": []}]}
