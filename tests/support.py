@@ -35,7 +35,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the JSON lines of a file; none if it is not there."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_bytes().splitlines() if line]
+    data = path.read_bytes()  # somebody may be writing to it: only whole lines count
+    return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines() if line]
 
 
 def all_states(folder: Folder) -> list[dict[str, Any]]:

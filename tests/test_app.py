@@ -118,22 +118,28 @@ def test_functions_of_every_shape_can_be_called(app, folder):
     ("args", "kwargs", "message"),
     [
         (
-            [datetime(2026, 5, 4, 9)],
+            [datetime(2026, 5, 4, 9, tzinfo=UTC)],
             {},
-            "argument 1 of tasks.add is a datetime (2026-05-04 09:00:00), which JSON cannot hold. Nothing was queued. "
-            "Send text and parse it in the task: value.isoformat()",
+            (
+                "argument 1 of tasks.add is a datetime (2026-05-04 09:00:00+00:00), which JSON cannot hold. Nothing was "
+                "queued. Send text and parse it in the task: value.isoformat()"
+            ),
         ),
         (
             [1],
             {"y": {"a": [{1}]}},
-            "argument 'y'['a'][0] of tasks.add is a set ({1}), which JSON cannot hold. Nothing was queued. "
-            "Send text or numbers, and rebuild it in the task.",
+            (
+                "argument 'y'['a'][0] of tasks.add is a set ({1}), which JSON cannot hold. Nothing was queued. "
+                "Send text or numbers, and rebuild it in the task."
+            ),
         ),
         (
             [float("nan")],
             {},
-            "argument 1 of tasks.add is nan, which JSON cannot hold. Nothing was queued. "
-            "Send text or numbers, and rebuild it in the task.",
+            (
+                "argument 1 of tasks.add is nan, which JSON cannot hold. Nothing was queued. "
+                "Send text or numbers, and rebuild it in the task."
+            ),
         ),
     ],
 )
@@ -189,7 +195,7 @@ def test_a_call_may_say_more_about_how_it_is_to_run(add, folder):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (datetime(2027, 1, 1, 12), "2027-01-01T12:00:00.000Z"),
+        (datetime(2027, 1, 1, 12), "2027-01-01T12:00:00.000Z"),  # noqa: DTZ001  (naive times count as UTC)
         (datetime(2027, 1, 1, 12, tzinfo=UTC), "2027-01-01T12:00:00.000Z"),
         ("2027-01-01T14:00:00+02:00", "2027-01-01T12:00:00.000Z"),
         ("2027-01-01", "2027-01-01T00:00:00.000Z"),

@@ -91,7 +91,7 @@ def test_a_task_that_was_asked_about_and_not_wanted_is_the_next_one(hand, send):
 def test_a_released_task_is_claimed_by_the_next_and_its_start_does_not_count(hand, send, folder):
     send("a")
     one = hand("w1")
-    (claim,) = one.claim()
+    one.claim()
     one.claimer.exchange([StateRecord("a", RELEASED, None, 0, "w1", AT)], NOW)
 
     (again,) = hand("w2").claim()
@@ -155,7 +155,7 @@ def test_what_a_dead_worker_had_noted_is_posted_and_not_run_again(hand, send, fo
 def test_a_note_of_an_earlier_attempt_is_not_taken_for_this_one(hand, send, folder):
     send("a")
     one = hand("w1")
-    (claim,) = one.claim()
+    one.claim()
     retry = StateRecord("a", RETRY, None, 1, "w1", AT, eta=AT)
     one.presence.notes.add(encode(retry) + b"\n")
     one.claimer.exchange([retry], NOW)
@@ -435,10 +435,11 @@ def test_what_is_no_record_is_copied_to_rejected_and_ended_once(hand, folder, se
         "at": AT,
     }
     assert life(folder, entry["task_id"]) == [("REJECTED", 0)]
-    assert [record.getMessage() for record in caplog.records] == [
+    message = (
         f"{folder.queue()} line 2 is no task record: found a typographic quote (“) at column 13. The other records are "
         f'untouched; this one was copied to {folder.rejected}. Use the plain quote ", and post it again.'
-    ]
+    )
+    assert [record.getMessage() for record in caplog.records] == [message]
 
 
 def test_many_bad_lines_use_up_no_descriptors(hand, folder, send):

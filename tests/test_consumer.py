@@ -10,7 +10,7 @@ from pmtq.presence import Presence
 from pmtq.states import FAILURE, LOST, RELEASED, REVOKED, STARTED, SUCCESS
 from pmtq.worker import consumer as module
 from pmtq.worker.consumer import Consumer
-from tests.support import all_states, eventually, life, post_by_hand, read_lines
+from tests.support import all_states, eventually, life, post_by_hand, read_lines, success
 
 
 def test_a_call_comes_back_with_its_value(app, add, work):
@@ -256,6 +256,29 @@ def test_tasks_that_could_not_be_given_back_because_the_disk_is_full_are_not_for
     consumer.run(burst=True)
 
     assert [result.state for result in results] == [SUCCESS] * 3
+
+
+def test_a_batch_given_back_at_the_moment_the_running_task_ends_is_not_run_as_well(app, add, folder, monkeypatch):
+    here = Presence(folder, "w1", {})
+    consumer = Consumer(folder, here, ["celery"], app.tasks)
+    consumer._expected["tasks.add"] = 0.0
+    for number in range(3):
+        add.delay(number)
+    consumer._fill_batch()
+    running = consumer._batch.popleft()
+    real = consumer._claimer.exchange
+
+    def exchange_while_it_ends(*args):
+        claims = real(*args)
+        consumer._outcomes.append(success(running))  # what the other thread does without the mutex
+        return claims
+
+    monkeypatch.setattr(consumer._claimer, "exchange", exchange_while_it_ends)
+    with consumer._mutex:
+        consumer._give_back()
+
+    assert [line["status"] for line in all_states(folder)] == [STARTED] * 3 + [RELEASED] * 2
+    assert list(consumer._batch) == []
 
 
 @pytest.mark.parametrize("name", ["replace", "fsync", "pread"])

@@ -75,7 +75,7 @@ def test_what_was_planted_under_our_name_is_refused_and_its_target_left_alone(pa
     target = planted(path, what)
 
     with pytest.raises(
-        UnsafeFile, match="is refused: it is .*It was not touched, nor what it points to. Look at it: ls -la"
+        UnsafeFile, match=r"is refused: it is .*It was not touched, nor what it points to. Look at it: ls -la"
     ):
         disk.open_file(path)
 

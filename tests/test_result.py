@@ -2,7 +2,7 @@
 
 import pytest
 
-from pmtq.exceptions import TaskError, TaskRevokedError, TimeoutError, WorkerLostError
+from pmtq.exceptions import TaskError, TaskRevokedError, TimeoutError, WorkerLostError  # noqa: A004  (Celery's name)
 from pmtq.records import StateRecord
 from pmtq.result import AsyncResult, rebuilt
 from pmtq.states import FAILURE, PENDING, REJECTED, REVOKED, STARTED, SUCCESS

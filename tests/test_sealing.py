@@ -431,7 +431,7 @@ def test_a_sealed_file_that_is_still_open_for_writing_is_kept_and_read_each_time
     assert [name for name in sealed(folder) if name == "queue.0.jsonl"] == []
 
 
-def test_a_half_written_line_is_run_once_its_other_half_arrives_in_the_sealed_file(hand, send, folder):
+def test_a_half_written_line_is_run_once_its_other_half_arrives_in_the_sealed_file(hand, send, folder, outgrown):
     """A program is in the middle of a line, with the file open, when the file is sealed."""
     send("a")
     one = hand("w1")
@@ -440,7 +440,7 @@ def test_a_half_written_line_is_run_once_its_other_half_arrives_in_the_sealed_fi
     with folder.queue().open("ab") as late:
         late.write(line[:20])
         late.flush()
-        tidy(one)
+        tidy(one, idle=False)
         one.run_all()
 
         late.write(line[20:])

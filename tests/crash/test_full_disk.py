@@ -49,9 +49,13 @@ def test_on_a_full_disk_a_call_is_refused_and_the_file_keeps_its_bytes(app, smal
     add = app.tasks["tasks.add"]
     posted = []
     fill_up = 40_000
-    with pytest.raises(OperationalError, match="No space left on device"):
+
+    def post_until_refused():
         while True:
             posted.append(add.delay("y" * fill_up))
+
+    with pytest.raises(OperationalError, match="No space left on device"):
+        post_until_refused()
     size = app.folder.queue().stat().st_size
 
     lines = read_lines(app.folder.queue())

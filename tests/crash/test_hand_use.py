@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tests.support import all_states, eventually, post_by_hand, read_lines
+from tests.support import all_states, post_by_hand, read_lines
 
 SHELL_PRODUCER = r"""
 set -e
@@ -288,20 +288,22 @@ def test_a_line_torn_at_any_place_spoils_no_neighbour(app, add, folder, work, cu
     assert (entry["line"], entry["text"]) == (2, (GOOD % "torn")[:cut])
 
 
-def test_a_queue_that_may_not_be_read_for_a_while_stops_the_worker_no_longer_than_that(app, add, folder, work_until):
-    """Root may read everything, so the name is taken away by a folder instead of by its mode."""
+def test_something_else_under_the_queues_name_stops_the_worker_no_longer_than_it_stands_there(
+    app, add, folder, work_until, caplog
+):
+    """Root may read everything, so the name is taken away by a folder instead of by a mode."""
     first = add.apply_async([1], task_id="first")
-    second = []
+    steps = []
 
     def block_then_free():
-        if not second and first.ready():
+        if not steps and first.ready():
             folder.queue().unlink()
             folder.queue().mkdir()
-            second.append(None)
-        elif second == [None] and not eventually(lambda: False, 0.7):
+            steps.append("blocked")
+        elif steps == ["blocked"] and "is refused" in caplog.text:
             folder.queue().rmdir()
-            second[0] = add.apply_async([2], task_id="second")
-        return second and second[0] and second[0].ready()
+            steps.append(add.apply_async([2], task_id="second"))
+        return len(steps) == 2 and steps[1].ready()
 
     work_until(app, block_then_free)
 
