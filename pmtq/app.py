@@ -21,7 +21,8 @@ from pmtq.backend import Backend
 from pmtq.broker import Broker
 from pmtq.exceptions import NotRegistered, NotSerializable
 from pmtq.folder import DEFAULT_QUEUE, DEFAULT_URL, Folder
-from pmtq.records import PLAIN, TaskRecord, new_task_id, timestamp
+from pmtq.jsonable import PLAIN
+from pmtq.records import TaskRecord, new_task_id, timestamp
 from pmtq.result import AsyncResult
 
 P = ParamSpec("P")

@@ -11,7 +11,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from pmtq.exceptions import ImproperlyConfigured, NotSerializable
-from pmtq.records import encode, epoch, require_json, timestamp
+from pmtq.jsonable import require_json
+from pmtq.records import encode, epoch, timestamp
 
 Moment = datetime | str
 """A time: a datetime (a naive one counts as UTC) or RFC 3339 text."""

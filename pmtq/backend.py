@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
-import msgspec
-
+from pmtq.archive import lines_about, state_in
 from pmtq.folder import Folder
 from pmtq.fork import put_in_order_after_fork
 from pmtq.journal import Journal
@@ -68,7 +66,7 @@ class Backend:
         with self._lock:
             self._catch_up()
             paths = [*reversed(self._folder.sealed_results()), self._folder.results]
-        return [state for path in paths for state in _lines_about(task_id, Journal(path))]
+        return [state for path in paths for state in lines_about(task_id, Journal(path))]
 
     def wait(self, task_id: str, timeout: float | None = None) -> StateRecord | None:
         """Return the task's final line once there is one; None if ``timeout`` seconds pass before (None: for ever)."""
@@ -119,7 +117,7 @@ class Backend:
                 self._offset += len(line)
 
     def _note(self, line: bytes) -> None:
-        state = _state(line)
+        state = state_in(line)
         if state is None or state.task_id in self._final:
             return
         if state.status in FINAL_STATES:
@@ -133,30 +131,8 @@ class Backend:
         if task_id in self._absent:
             return None
         for path in self._folder.sealed_results():
-            for state in _lines_about(task_id, Journal(path)):
+            for state in lines_about(task_id, Journal(path)):
                 if state.status in FINAL_STATES:
                     return state
         self._absent.add(task_id)
         return None
-
-
-def _state(line: bytes) -> StateRecord | None:
-    """Return what a line says; None if it is no state record, which a worker will complain about."""
-    try:
-        return decode_state(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _lines_about(task_id: str, journal: Journal) -> Iterator[StateRecord]:
-    """Yield the lines about one task, reading the file in pieces."""
-    if not journal.refresh():
-        return
-    needle = msgspec.json.encode(task_id)
-    offset = 0
-    while lines := journal.read(offset):
-        if needle in lines:
-            for line in lines.splitlines():
-                if needle in line and (state := _state(line)) and state.task_id == task_id:
-                    yield state
-        offset += len(lines)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from heapq import heappop, heappush
 
 import msgspec
 
@@ -20,27 +19,18 @@ from pmtq import sealing
 from pmtq.folder import Folder
 from pmtq.journal import Journal
 from pmtq.ledger import Ledger, start, verdict_on_the_lost
+from pmtq.places import Place, Places
 from pmtq.presence import Presence, Remains, find_remains
 from pmtq.reader import QueueReader
 from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, due, encode_lines, epoch, timestamp
 from pmtq.rejecting import Rejects
 from pmtq.scan import Fault
-from pmtq.states import FINAL_STATES, REJECTED, RETRY, REVOKED, STARTED
+from pmtq.states import REJECTED, RETRY, REVOKED, STARTED
 
 logger = logging.getLogger("pmtq.worker")
 
 ROLL_CALL = 0.5
 """Seconds between two looks at whether the other workers that hold tasks are alive."""
-
-
-class Place(msgspec.Struct, order=True, gc=False):
-    """Where a record stands that was read and not run. Earlier places sort first."""
-
-    queue: int
-    """Which of the claimer's queues."""
-    start: int
-    end: int
-    task_id: str
 
 
 class Claim(msgspec.Struct, gc=False):
@@ -69,16 +59,7 @@ class Claimer:
         self._last_roll_call = 0.0
         self.unknown: set[str] = set()
         """Functions whose tasks were left for a worker that knows them."""
-        self._held: dict[str, Place] = {}
-        """Records that a worker has started: needed again when it gives them back or dies."""
-        self._ready: list[Place] = []
-        """A heap of records that were passed over and may run now."""
-        self._later: list[tuple[float, Place]] = []
-        """A heap of records that wait for their time."""
-        self._left: list[Place] = []
-        """Records of functions that this worker does not know."""
-        self._unread: set[str] = set()
-        """Ids of which the end is known and the record was not come to yet."""
+        self.places = Places()
         self._forget()
         self._rewind()
 
@@ -127,49 +108,45 @@ class Claimer:
                 self._offset = self._results.write(encode_lines(lines))
         self._presence.notes.clear()
 
-    def next_due(self) -> float | None:
-        """Return when the next waiting task becomes due, in seconds since 1970; None if none waits for its time."""
-        return self._later[0][0] if self._later else None
-
     def has_work(self) -> bool:
         """Say whether a record in the served queues is not done with, as far as is known, and could ever run here."""
-        return bool(self._held or self._ready or self._later) or not all(reader.at_end() for reader in self._readers)
+        places = self.places
+        return bool(places.held or places.ready or places.later or any(reader.unread() for reader in self._readers))
 
     def tidy(self, now: float, *, idle: bool) -> None:
         """Clear away what is done with, when it is time; ``idle`` says that nothing was to do for a while."""
         sealing.expire(self._folder, self.ledger, now)
         if idle:
-            self._forget_others_work()
-            for reader in self._readers:
-                reader.finish_last_line()
-        backlog = sum(reader.unread() for reader in self._readers)
-        clear = idle and not self.has_work() and not self._left and any(reader.position() for reader in self._readers)
-        renew = sealing.is_outgrown(self._offset, backlog, idle=clear)
-        if clear or renew or self._folder.sealed_queues():
+            self.places.forget_done(self.ledger)
+            self.finish_last_lines()
+        read = any(reader.position() for reader in self._readers)
+        clear = idle and read and not self.has_work() and not self.places.left
+        renew = sealing.is_outgrown(self._offset, sum(reader.unread() for reader in self._readers), idle=clear)
+        if clear or renew:
             self._results.sync()  # most of what sealing must sync, done before anybody waits for the lock
             with self._results.hold():
                 self._catch_up()
-                shares = self._shares() if clear or renew else []
-                placed = {task_id for share in shares for _, _, task_id in share.owed}
-                ahead = self._unread | (self.ledger.open.keys() - placed)
-                sealing.seal(self._folder, self._results, self.ledger, shares, ahead, now, renew=renew)
+                self._seal(now, renew=renew)
+        elif self._folder.sealed_queues():
+            with self._results.hold():
+                self._catch_up()
+                sealing.sweep(self._folder, self._results, self.ledger, now)
 
-    def _forget_others_work(self) -> None:
-        """Forget the records of unknown functions that another worker has meanwhile run."""
-        if self._left and self._unread:
-            done = {place.task_id for place in self._left} & self.ledger.final
-            self._left[:] = [place for place in self._left if place.task_id not in done]
-            self._unread -= done
+    def finish_last_lines(self) -> bool:
+        """End last lines that were whole without a newline at the call before; say whether there were any."""
+        return sum(reader.finish_last_line() for reader in self._readers) > 0
 
-    def _shares(self) -> list[sealing.Share]:
-        """Return how far each queue has been read, and what of that is owed."""
-        owed: list[list[sealing.Span]] = [[] for _ in self._readers]
-        for place in [*self._held.values(), *self._ready, *(place for _, place in self._later), *self._left]:
-            if place.task_id in self.ledger.final:
-                self._unread.discard(place.task_id)
-            else:
-                owed[place.queue].append((place.start, place.end, place.task_id))
-        return [sealing.Share(reader, sorted(spans)) for reader, spans in zip(self._readers, owed, strict=True)]
+    def _seal(self, now: float, *, renew: bool) -> None:
+        owed = self.places.owed(self.ledger)
+        ahead = self.places.unread | (self.ledger.open.keys() - {place.task_id for place in owed})
+        shares = [
+            sealing.Share(reader, [(place.start, place.end, place.task_id) for place in owed if place.queue == queue])
+            for queue, reader in enumerate(self._readers)
+        ]
+        try:
+            sealing.seal(self._folder, self._results, self.ledger, shares, ahead, now, renew=renew)
+        finally:
+            self._rewind()  # it read on in the queues
 
     def _forget(self) -> None:
         """Drop all that is remembered; the files will be read again from the top."""
@@ -181,9 +158,7 @@ class Claimer:
         """Read the queues again from the top."""
         for reader in self._readers:
             reader.rewind(sealing.generation(self._folder, reader.name, self.ledger))
-        for places in (self._held, self._ready, self._later, self._left):
-            places.clear()
-        self._unread = set(self.ledger.final)
+        self.places.clear(self.ledger.final)
 
     def _catch_up(self) -> None:
         """Read what was written to the results since last time, and see whether the files are still the same."""
@@ -209,20 +184,10 @@ class Claimer:
                     logger.warning("%s: a line of the results is no state record: %.80r", self._folder.path, line)
 
     def _take_in(self, state: StateRecord) -> bool:
-        """Apply one line to the ledger, and move the record's place to where it is looked for next."""
+        """Apply one line to the ledger, and move the place of its record; say whether it changed anything."""
         if not self.ledger.apply(state):
             return False
-        place = self._held.pop(state.task_id, None)
-        if state.status in FINAL_STATES:
-            if place is None:
-                self._unread.add(state.task_id)
-        elif place and state.status == STARTED:
-            self._held[state.task_id] = place
-        elif place:
-            if state.status == RETRY:
-                heappush(self._later, (due(state.eta), place))
-            else:
-                heappush(self._ready, place)
+        self.places.move(state)
         return True
 
     def _bury_the_dead(self, now: float, lines: list[StateRecord]) -> list[Remains]:
@@ -247,7 +212,7 @@ class Claimer:
         """Claim the next tasks, adding their STARTED lines, and the end of those that must not run, to ``lines``."""
         claims: list[Claim] = []
         at = timestamp(now)
-        opened, held, known = self.ledger.open, self._held, self._known
+        opened, held, known = self.ledger.open, self.places.held, self._known
         for place, record in self._candidates(now, lines):
             task_id = record.task_id
             last = opened.get(task_id)
@@ -259,7 +224,7 @@ class Claimer:
                     self._end(verdict, lines)
                     continue
             if not wanted(record):
-                heappush(self._ready, place)
+                self.places.pass_over(place)
                 break
             opened[task_id] = started = start(last, task_id, self._presence.name, at)
             held[task_id] = place
@@ -270,18 +235,15 @@ class Claimer:
     def _end(self, final: StateRecord, lines: list[StateRecord]) -> None:
         """End a task whose record was just come to, without running it."""
         self._take_in(final)
-        self._unread.discard(final.task_id)
+        self.places.unread.discard(final.task_id)
         lines.append(final)
         if final.status != REJECTED:
             logger.error("Task %s %s: %s", final.task_id, final.status, (final.error or {}).get("message"))
 
     def _candidates(self, now: float, lines: list[StateRecord]) -> Iterator[tuple[Place, TaskRecord]]:
         """Yield the records that are not done with: those passed over before, then new ones from each queue."""
-        while self._later and self._later[0][0] <= now:
-            heappush(self._ready, heappop(self._later)[1])
         final = self.ledger.final
-        while self._ready:
-            place = heappop(self._ready)
+        for place in self.places.take_due(now):
             waiting = self._readers[place.queue].read_again(place.start, place.end, place.task_id)
             if waiting is None:  # somebody wrote over it: nothing that is remembered of the files holds any more
                 self._rewind()
@@ -295,7 +257,7 @@ class Claimer:
                 record = item.record
                 task_id = record.task_id
                 if task_id in final:
-                    self._unread.discard(task_id)
+                    self.places.unread.discard(task_id)
                 elif isinstance(record, Fault):
                     self._end(self._rejects.add(reader, item.start, record, timestamp(now)), lines)
                 else:
@@ -304,15 +266,14 @@ class Claimer:
     def _may_start(self, place: Place, record: TaskRecord, last: StateRecord | None, now: float) -> bool:
         """Say whether a record that is not done with may start now; if not, see that it is found again in time."""
         if last and last.status == STARTED:
-            self._held[place.task_id] = place
+            self.places.held[place.task_id] = place
             return False
         if record.function not in self._known or record.v > FORMAT_VERSION:
             self._leave(place, record)
             return False
-        retried = last if last and last.status == RETRY else None
-        start_at = due(retried.eta if retried else record.eta)
+        start_at = due(last.eta if last and last.status == RETRY else record.eta)
         if start_at > now:
-            heappush(self._later, (start_at, place))
+            self.places.pass_over(place, until=start_at)
             return False
         return True
 
@@ -325,7 +286,7 @@ class Claimer:
 
     def _leave(self, place: Place, record: TaskRecord) -> None:
         """Leave a record for a worker that can run it; say so once for each function."""
-        self._left.append(place)
+        self.places.left.append(place)
         if record.function not in self.unknown:
             self.unknown.add(record.function)
             logger.warning(

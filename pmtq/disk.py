@@ -101,8 +101,8 @@ def append(descriptor: int, data: bytes, path: Path, before: int) -> None:
     # then the half record stays, is later rejected as a fragment, and the stranger's line survives.
     if os.fstat(descriptor).st_size == before + written:
         os.ftruncate(descriptor, before)
-    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    raise cannot("append to", path, error, f"{written} of {len(data)} bytes fitted and were cut off again.") from error
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise cannot("append to", path, full, f"{written} of {len(data)} bytes fitted and were cut off again.") from full
 
 
 def try_lock(descriptor: int, patience: float = 0.0) -> bool:

@@ -100,15 +100,15 @@ class Journal:
 
         Empty when no whole line stands there, or when it is longer than ``longest`` bytes.
         """
-        data = disk.read_at(self._descriptor, size, offset)
+        data = self.read_bytes(offset, size)
         while (end := data.rfind(b"\n") + 1) == 0 and len(data) == size and (longest is None or size < longest):
             size *= 4
-            data = disk.read_at(self._descriptor, size, offset)
+            data = self.read_bytes(offset, size)
         return data[:end]
 
     def read_bytes(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes at ``offset``, whole lines or not."""
-        return disk.read_at(self._descriptor, size, offset)
+        """Return up to ``size`` bytes at ``offset``, whole lines or not; none if no file is open."""
+        return disk.read_at(self._descriptor, size, offset) if self._descriptor >= 0 else b""
 
     def read_line(self, offset: int) -> bytes:
         """Return the line that begins at ``offset``, which is a whole one."""
@@ -146,10 +146,15 @@ class Journal:
             raise disk.cannot("look at", self.path, error) from error
         return self._inode
 
-    def set_aside(self, target: Path) -> None:
-        """Rename the file to ``target``, while holding the lock; a new, empty file takes its name."""
+    def set_aside(self, target: Path) -> Journal:
+        """Rename the file to ``target``, while holding the lock; return the new, empty one that takes its name.
+
+        This journal goes on reading the old file until it is refreshed.
+        """
         disk.rename(self.path, target)
-        self._open(create=True)
+        fresh = Journal(self.path)
+        fresh._open(create=True)
+        return fresh
 
     def sync(self) -> None:
         """Return once everything in the file would survive a power cut."""

@@ -17,6 +17,7 @@ from pmtq.journal import CHUNK, Journal
 from pmtq.records import MAX_RECORD_BYTES, TaskRecord
 from pmtq.scan import Item, Scanner, is_complete, oversize
 
+_OWN_ID = b'{"task_id":"'
 _FINGERPRINT = 64
 """So many bytes before the reading position must still be the same, else somebody edited the file."""
 
@@ -78,6 +79,22 @@ class QueueReader:
             while items:
                 yield items.popleft()
 
+    def take(self) -> list[Item]:
+        """Hand out the next piece of the file at once; empty at its end."""
+        self.fill()
+        items = list(self._items)
+        self._items.clear()
+        return items
+
+    def take_plain(self, size: int) -> bytes:
+        """Hand out the next lines as they stand, if each of them begins with its own id; else nothing."""
+        data = b"" if self._items else self.journal.read(self._offset, size)
+        if data.count(b"\n" + _OWN_ID) + data.startswith(_OWN_ID) != data.count(b"\n"):
+            return b""
+        self._offset += len(data)
+        self._before = (self._before + data[-_FINGERPRINT:])[-_FINGERPRINT:]
+        return data
+
     def read_again(self, start: int, end: int, task_id: str) -> TaskRecord | None:
         """Return a record that was handed out before, from its place; None if something else stands there now."""
         return self._scanner.read_again(self.journal.read_bytes(start, end - start), task_id)
@@ -102,15 +119,18 @@ class QueueReader:
         self._counted = offset, number
         return number
 
-    def finish_last_line(self) -> None:
+    def finish_last_line(self) -> bool:
         """End a last line that has no newline, if it is a whole record and has not grown since the last call.
 
+        Says whether it did.
         Some editors save without a final newline; a record must not wait for the next one because of that.
         """
         tail = self.journal.read_bytes(self._offset, MAX_RECORD_BYTES) if self._inode else b""
-        if tail and tail == self._tail and not tail.endswith(b"\n") and is_complete(tail):
+        whole = bool(tail) and tail == self._tail and not tail.endswith(b"\n") and is_complete(tail)
+        if whole:
             self.journal.append(b"")
         self._tail = tail
+        return whole
 
     def _skip_oversize(self) -> None:
         """Hand out a line that is too long to be loaded as a fault, reading it piece by piece."""

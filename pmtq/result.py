@@ -9,7 +9,7 @@ from typing import Any
 
 from pmtq import exceptions
 from pmtq.backend import Backend
-from pmtq.exceptions import TaskError, TaskRevokedError, WorkerLostError
+from pmtq.failures import rebuilt
 from pmtq.records import StateRecord
 from pmtq.states import EXCEPTION_STATES, FAILURE, FINAL_STATES, SUCCESS
 
@@ -102,34 +102,3 @@ class AsyncResult:
                 return record
             self._final = record
         return self._final
-
-
-def rebuilt(record: StateRecord) -> Exception:
-    """Return the exception of a task that failed.
-
-    Its class is looked for among those that this process has imported and that derive from Exception; nothing is
-    imported because a file names it.
-    """
-    error = record.error or {}
-    name, message = str(error.get("type", "")), str(error.get("message", ""))
-    kind = _imported_exceptions().get(name)
-    if kind in {WorkerLostError, TaskRevokedError}:
-        return kind(f"task {record.task_id}: {message}")
-    if kind is not None:
-        try:
-            return kind(*error.get("args", [message]))
-        except Exception:  # noqa: BLE001  (a constructor of another shape: the stand-in says it all)
-            return TaskError(message, name)
-    return TaskError(message, name)
-
-
-def _imported_exceptions() -> dict[str, type[Exception]]:
-    found: dict[str, type[Exception]] = {}
-    classes: list[type[Exception]] = [Exception]
-    while classes:
-        kind = classes.pop()
-        name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-        if name not in found:
-            found[name] = kind
-            classes += type.__subclasses__(kind)
-    return found

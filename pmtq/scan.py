@@ -18,9 +18,11 @@ from typing import Any
 
 import msgspec
 
-from pmtq.records import MAX_NESTING, MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoch
+from pmtq.jsonable import MAX_NESTING
+from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoch
 
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
+_USE_A_FILE = "Put the data into a file and send its path"
 BLOCK_START, BLOCK_END = b"--{", b"}--"
 _BOM = b"\xef\xbb\xbf"
 _NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -145,7 +147,7 @@ class Scanner:
 def oversize(size: int, digest: str) -> Fault:
     """Return the fault for a line too long to be loaded, given its length and a digest of its bytes."""
     reason = f"the record has {size:,} bytes; the limit is {MAX_RECORD_BYTES:,}"
-    return Fault(f"by-hand-{digest}", reason, 0, 1, "", "Put the data into a file and send its path")
+    return Fault(f"by-hand-{digest}", reason, 0, 1, "", _USE_A_FILE)
 
 
 def with_task_id(source: bytes, task_id: str) -> bytes:
@@ -223,17 +225,17 @@ def _strict(text: str) -> TaskRecord:
     """Decode one hand-written record or raise ``_Slip``."""
     body, lead = _body(text)
     if len(body) > MAX_RECORD_BYTES:
-        raise _Slip(f"the record has {len(body):,} characters; the limit is {MAX_RECORD_BYTES:,}", lead)
+        raise _Slip(f"the record has {len(body):,} characters; the limit is {MAX_RECORD_BYTES:,}", lead, _USE_A_FILE)
     try:
         value = json.loads(body, object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise _Slip(*_explained(error, body, lead)) from error
     except RecursionError as error:
-        raise _Slip(f"it is nested deeper than {MAX_NESTING} levels", lead) from error
+        raise _Slip(f"it is nested deeper than {MAX_NESTING} levels", lead, _USE_A_FILE) from error
     except ValueError as error:
         raise _Slip(f"it holds a number that is too long: {error}", lead, "Send it as text") from error
     if _depth(value) > MAX_NESTING:
-        raise _Slip(f"it is nested deeper than {MAX_NESTING} levels", lead)
+        raise _Slip(f"it is nested deeper than {MAX_NESTING} levels", lead, _USE_A_FILE)
     try:
         record = msgspec.convert(value, TaskRecord)
         encode(record)  # what could not be written into the results must not get into a worker

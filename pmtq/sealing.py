@@ -78,7 +78,7 @@ def seal(
         shares = shares + [_untouched(folder, name, ledger) for name in folder.queue_names() if name not in served]
     for share in shares:
         _seal_queue(folder, results, ledger, share, ahead, now)
-    _sweep(folder, results, ledger, now)
+    sweep(folder, results, ledger, now)
     if renew:
         _renew_results(folder, results, ledger)
 
@@ -101,18 +101,28 @@ def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, 
                 owed.append((item.start, item.end, item.record.task_id))
             if not ahead:
                 break
-        rest, size = reader.position(), journal.size()
-        if rest == sum(end - start for start, end, _ in owed):
+        if reader.position() == sum(end - start for start, end, _ in owed):
             return  # nothing in it is done with
         target = folder.sealed_queue(reader.name, generation(folder, reader.name, ledger))
         disk.make_folder(folder.sealed)
-        journal.set_aside(target)
-        old = Journal(target)
-        old.refresh()
-        _carry(old, journal, owed)
-        _copy(old, journal, rest, size)
-        old.close()
-        _declare(results, ledger, target, size, now)
+        fresh = journal.set_aside(target)  # `journal` goes on reading the old file
+        _carry(journal, fresh, owed)
+        _carry_the_rest(reader, fresh, ledger)
+        fresh.close()
+        # What stands behind is half a line: whoever is writing it goes on in the sealed file, which is read again.
+        _declare(results, ledger, target, reader.position(), now)
+
+
+def _carry_the_rest(reader: QueueReader, target: Journal, ledger: Ledger) -> None:
+    """Append what ``reader`` has not come to yet, most of it as it is."""
+    while True:
+        if plain := reader.take_plain(_PIECE):
+            target.write(plain)
+        elif items := reader.take():
+            spans = [(item.start, item.end, item.record.task_id) for item in items]
+            _carry(reader.journal, target, [span for span in spans if span[2] not in ledger.final])
+        else:
+            return
 
 
 def _carry(source: Journal, target: Journal, spans: Iterable[Span]) -> None:
@@ -127,14 +137,6 @@ def _batches(spans: Iterable[Span], size: int) -> Iterator[list[Span]]:
         yield some
 
 
-def _copy(source: Journal, target: Journal, offset: int, end: int) -> None:
-    """Append the bytes of ``source`` from ``offset`` to ``end`` to ``target``, whole lines at a time."""
-    while offset < end:
-        piece = source.read(offset, _PIECE) or source.read_bytes(offset, end - offset)
-        target.write(piece)
-        offset += len(piece)
-
-
 def _declare(results: Journal, ledger: Ledger, sealed: Path, size: int, now: float) -> None:
     """Write down that the first ``size`` bytes of a sealed file have been carried over."""
     line = StateRecord(at=timestamp(now), sealed=sealed.name, size=size)
@@ -142,8 +144,8 @@ def _declare(results: Journal, ledger: Ledger, sealed: Path, size: int, now: flo
     ledger.apply(line)
 
 
-def _sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
-    """Read sealed queue files once more, then remove them."""
+def sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
+    """Read sealed queue files once more, then remove them; the caller holds the results' lock."""
     for queue, number, path in folder.sealed_queues():
         status = path.stat()
         if abs(now - status.st_ctime) < GRACE:  # also when it was sealed an instant after `now` was taken
@@ -152,10 +154,7 @@ def _sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None
         journal = Journal(folder.queue(queue))
         with journal.hold():
             if carried is None or carried < status.st_size:
-                known = _known_elsewhere(folder, ledger, journal) if carried is None else frozenset()
-                old = Journal(path)
-                _carry(old, journal, _spans(old, number, carried or 0, known))
-                _declare(results, ledger, path, status.st_size, now)
+                _carry_late_lines(folder, results, ledger, journal, QueueReader(Journal(path), queue), number, now)
             elif not _may_still_be_written(path, now):
                 journal.sync()  # what was carried over stands nowhere else from now on
                 disk.remove(path)
@@ -170,16 +169,27 @@ def expire(folder: Folder, ledger: Ledger, now: float) -> None:
                 disk.remove(path)
 
 
-def _spans(journal: Journal, number: int, offset: int, known: AbstractSet[str]) -> Iterator[Span]:
-    """Yield the records from ``offset`` on whose ids are not ``known``."""
-    reader = QueueReader(journal)
-    reader.rewind(number)
-    for item in reader:
-        if item.start >= offset and item.record.task_id not in known:
-            yield item.start, item.end, item.record.task_id
+def _carry_late_lines(
+    folder: Folder, results: Journal, ledger: Ledger, target: Journal, old: QueueReader, number: int, now: float
+) -> None:
+    """Append to the queue what came into a sealed file late, or was not carried over when a sealer died."""
+    path = old.journal.path
+    carried = ledger.sealed.get(path.name)
+    known = _known_elsewhere(folder, ledger, target, old.name) if carried is None else frozenset()
+    old.rewind(number)
+    spans = [(item.start, item.end, item.record.task_id) for item in old]
+    _carry(old.journal, target, [span for span in spans if span[0] >= (carried or 0) and span[2] not in known])
+    end = old.position()
+    half_a_line = old.journal.read_bytes(end, old.unread())
+    old.journal.close()
+    if end == carried and not _may_still_be_written(path, now):
+        target.write(half_a_line + b"\n")  # nobody is there to finish it
+        end += len(half_a_line)
+    if end != carried:
+        _declare(results, ledger, path, end, now)
 
 
-def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal) -> set[str]:
+def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal, queue: str) -> AbstractSet[str]:
     """Return the ids that are done with, or that stand in the new queue file already.
 
     Needed when a sealer died at work: some of the records have been carried over, some have not.
@@ -194,7 +204,7 @@ def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal) -> set[st
             if state.status in FINAL_STATES:
                 known.add(state.task_id)
     reader = QueueReader(journal)
-    reader.rewind(0)
+    reader.rewind(generation(folder, queue, ledger))
     for item in reader:
         known.add(item.record.task_id)
     return known

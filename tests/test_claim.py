@@ -265,10 +265,10 @@ def test_a_task_waits_for_its_time_and_the_others_do_not_wait_for_it(hand, send)
     one = hand("w1")
 
     assert ids(one.claim(5)) == ["now"]
-    assert one.claimer.next_due() == NOW + 10
+    assert one.claimer.places.next_due() == NOW + 10
     assert ids(one.claim(5, now=NOW + 9.9)) == []
     assert ids(one.claim(5, now=NOW + 10)) == ["later"]
-    assert one.claimer.next_due() is None
+    assert one.claimer.places.next_due() is None
 
 
 def test_tasks_that_wait_come_in_the_order_of_their_times(hand, send):

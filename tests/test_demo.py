@@ -324,7 +324,7 @@ def scene(told, note=""):
 def test_the_picture_fits_the_screen(told, width, height, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     console = screen(width, height)
-    console.print(show.frame(scene(told), height))
+    console.print(show.frame(scene(told), width, height))
 
     rows = console.file.getvalue().splitlines()
     assert len(rows) == height - 1
@@ -334,7 +334,7 @@ def test_the_picture_fits_the_screen(told, width, height, monkeypatch, tmp_path)
 def test_the_picture_names_each_thing_beside_what_it_names(told, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     console = screen(80, 18)
-    console.print(show.frame(scene(told, note="queue_dir is left alone: 1 task waits in queue.jsonl."), 18))
+    console.print(show.frame(scene(told, note="queue_dir is left alone: 1 task waits in queue.jsonl."), 80, 18))
 
     text = console.file.getvalue().replace(str(tmp_path), "/tmp/x")
     assert [row.rstrip() for row in text.splitlines()[:4]] == [
@@ -350,10 +350,18 @@ def test_the_picture_names_each_thing_beside_what_it_names(told, monkeypatch, tm
     assert " 1 of 3 resized  ━" in text
 
 
+def test_a_long_path_leaves_out_the_explanation_and_keeps_the_name(told):
+    folder = told.folder = Folder(Path("/tmp/pmtq-demo-l9rw0dj_/queue_dir"))
+    console = screen(80, 18)
+    console.print(show.frame(show.Scene(told, 1, 2, 0.0), 80, 18))
+
+    assert f"─ queue file  {folder.queue()} ─" in console.file.getvalue()
+
+
 def test_text_from_a_file_is_shown_and_never_obeyed(told, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     console = screen(120, 40, color_system="truecolor")
-    console.print(show.frame(scene(told), 40))
+    console.print(show.frame(scene(told), 120, 40))
 
     assert r'{"broken": \x1b[2J[bold]}' in console.file.getvalue()
     assert "\x1b[2J" not in console.file.getvalue()

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from pmtq.claim import Claim, Place
+from pmtq.claim import Claim
+from pmtq.places import Place
 from pmtq.records import MAX_RECORD_BYTES, StateRecord, TaskRecord, decode_state
 from pmtq.states import FAILURE, STARTED, SUCCESS
 from pmtq.worker.execute import execute

@@ -231,10 +231,10 @@ def test_setting_aside_leaves_a_new_empty_file(journal, path):
     target = path.with_name("aside")
 
     with journal.hold():
-        journal.set_aside(target)
-        journal.write(b"two\n")
+        journal.set_aside(target).write(b"two\n")
 
     assert (target.read_bytes(), path.read_bytes()) == (b"one\n", b"two\n")
+    assert journal.read(0) == b"one\n"
 
 
 def test_a_missing_file_is_replaced_by_its_successor(path):

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from pmtq.exceptions import NotSerializable
+from pmtq.jsonable import MAX_NESTING, require_json
 from pmtq.records import (
-    MAX_NESTING,
     StateRecord,
     TaskRecord,
     decode_state,
@@ -18,7 +18,6 @@ from pmtq.records import (
     encode_lines,
     epoch,
     new_task_id,
-    require_json,
     timestamp,
 )
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pmtq.records import MAX_NESTING, MAX_RECORD_BYTES, TaskRecord, decode_task
+from pmtq.jsonable import MAX_NESTING
+from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task
 from pmtq.scan import Fault, Item, Scanner, is_complete, oversize, with_task_id
 
 GOOD = b'{"task_id":"g","function":"f","sent":"2026-11-20T15:04:05.123Z"}\n'

@@ -58,12 +58,18 @@ def play(home: Path | None, *, plain: bool) -> int:
             perform(Console(highlight=False), place, interrupted, plain=plain)
         except (DemoError, PmtqError, OSError) as error:
             what = str(error) if isinstance(error, DemoError) else f"The demo broke off: {error}"
-            Console(stderr=True, highlight=False).print(Text(f"\n{what}\n{_LEFT} {place.clear()}"), soft_wrap=True)
+            _tell(f"{what}\n{_LEFT} {place.clear()}")
             return error.status if isinstance(error, DemoError) else 1
         except BaseException:  # such as the SystemExit with which rich answers a reader that went away
             place.clear()
             raise
     return 0
+
+
+def _tell(paragraph: str) -> None:
+    """Print to where errors go; words are kept whole on a screen, lines in a file."""
+    console = Console(stderr=True, highlight=False)
+    console.print(Text(f"\n{paragraph}"), soft_wrap=not console.is_terminal)
 
 
 def perform(console: Console, place: Place, interrupted: threading.Event, *, plain: bool) -> None:

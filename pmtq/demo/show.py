@@ -145,11 +145,11 @@ class Panes:
 
     def update(self, scene: Scene, events: Sequence[Event]) -> None:  # noqa: ARG002  (the story has them all)
         """Draw the files as they are now."""
-        self._live.update(frame(scene, self._console.height), refresh=True)
+        self._live.update(frame(scene, self._console.width, self._console.height), refresh=True)
 
 
-def frame(scene: Scene, height: int) -> RenderableType:
-    """Return the whole picture, ``height - 1`` rows high."""
+def frame(scene: Scene, width: int, height: int) -> RenderableType:
+    """Return the whole picture, ``width`` columns wide and ``height - 1`` rows high."""
     story = scene.story
     room = height - 1 - 9  # the last row stays free; head, foot and the borders take nine
     asked = min(room * 2 // 5, story.planned)
@@ -171,7 +171,9 @@ def frame(scene: Scene, height: int) -> RenderableType:
         tally=f"{_count(len(story.states), 'task')} started, {len(story.ended())} ended",
     )
     colours = {task_id: _COLOURS[number % len(_COLOURS)] for number, task_id in enumerate(story.posted)}
-    return Group(_head(scene), _panel(queue, colours, asked), _panel(results, colours, room - asked), _foot(scene))
+    return Group(
+        _head(scene), _panel(queue, colours, width, asked), _panel(results, colours, width, room - asked), _foot(scene)
+    )
 
 
 def _head(scene: Scene) -> RenderableType:
@@ -221,11 +223,13 @@ class Pane(NamedTuple):
     """Shown below them."""
 
 
-def _panel(pane: Pane, colours: dict[str, str], rows: int) -> Panel:
+def _panel(pane: Pane, colours: dict[str, str], width: int, rows: int) -> Panel:
     """Return the last lines of a file, ``rows`` of them, in a frame."""
     lines = list(pane.lines)[-rows:]
     body = Group(*(_coloured(line, colours) for line in lines)) if lines else Text(pane.empty, style="italic")
-    title = Text.assemble((pane.word, "bold"), f"  {printable(shown(pane.path))}", (f"  {pane.meaning}", "italic"))
+    title = Text.assemble((pane.word, "bold"), f"  {printable(shown(pane.path))}")
+    if title.cell_len + len(pane.meaning) <= width - 8:  # beside a long path there is no room for it
+        title.append(f"  {pane.meaning}", "italic")
     return Panel(body, title=title, title_align="left", subtitle=pane.tally, subtitle_align="right", height=rows + 2)
 
 

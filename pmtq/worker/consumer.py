@@ -87,7 +87,9 @@ class Consumer:
                     self._run_batch()
                     busy, told = now, True
                 elif burst:
-                    break
+                    self._claimer.finish_last_lines()
+                    if not self._claimer.finish_last_lines():  # what has not grown between two looks is whole
+                        break
                 else:
                     told = self._watch.wait(seen, self._until_due())
                 if now - tidied >= TIDY_SECONDS:
@@ -109,7 +111,7 @@ class Consumer:
         if self._pace.waits and (record := self._peek()):
             self._pace.at("seen", record, "its line stands in the queue file, and no final line in results.jsonl")
         with self._mutex:
-            claims = self._exchange([], self._wanted())
+            claims = self._exchange([], self._wanted()) or []
             self._forget_notes()
             self._batch.extend(claims)
         if len(claims) > 1:
@@ -139,15 +141,20 @@ class Consumer:
             self._exchange([], look_at)
         return seen[0] if seen else None
 
-    def _exchange(self, unbegun: list[StateRecord], wanted: Callable[[TaskRecord], bool] | None = None) -> list[Claim]:
-        """Post the outcomes that are there, give ``unbegun`` back, and claim; hold the mutex."""
+    def _exchange(
+        self, unbegun: list[StateRecord], wanted: Callable[[TaskRecord], bool] | None = None
+    ) -> list[Claim] | None:
+        """Post the outcomes that are there, give ``unbegun`` back, and claim; hold the mutex.
+
+        None means that the results could not be written: nothing has changed.
+        """
         settled = len(self._outcomes)
         try:
             claims = self._claimer.exchange(self._outcomes[:settled] + unbegun, time.time(), wanted)
         except OperationalError as error:
             logger.error("%s Trying again; %d outcomes are kept.", error, settled)  # noqa: TRY400
             time.sleep(SLOW_POLL)
-            return []
+            return None
         del self._outcomes[:settled]  # the other thread may have added one meanwhile
         return claims
 
@@ -222,8 +229,7 @@ class Consumer:
             StateRecord(claim.started.task_id, RELEASED, None, claim.started.attempt - 1, claim.started.worker, at)
             for claim in unbegun
         ]
-        self._exchange(lines)
-        if self._outcomes:  # it could not be written: they are still ours
+        if self._exchange(lines) is None:  # they are still ours
             self._batch.extend(unbegun)
             return
         for claim in unbegun[:1]:
@@ -245,7 +251,7 @@ class Consumer:
 
     def _until_due(self) -> float:
         """Return the seconds until the next waiting task may start."""
-        due = self._claimer.next_due()
+        due = self._claimer.places.next_due()
         return SLOW_POLL if due is None else max(0.0, due - time.time())
 
 

@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from pmtq.claim import Claim
 from pmtq.exceptions import NotSerializable
-from pmtq.records import MAX_RECORD_BYTES, PLAIN, StateRecord, encode, require_json, timestamp
+from pmtq.failures import described, traceback_of
+from pmtq.jsonable import PLAIN, require_json
+from pmtq.records import MAX_RECORD_BYTES, StateRecord, encode, timestamp
 from pmtq.states import FAILURE, SUCCESS
-
-LONGEST_TEXT = 100_000
-"""Characters of a message or traceback that are kept."""
 
 
 def execute(claim: Claim, function: Callable[..., Any], began: float) -> tuple[StateRecord, bytes, float]:
@@ -32,7 +30,9 @@ def execute(claim: Claim, function: Callable[..., Any], began: float) -> tuple[S
         outcome.result = result = function(*args, **kwargs)
         if type(result) not in PLAIN:
             require_json(result, "the result")
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (what the function raises is an outcome; exit() too)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (whatever else it raises is an outcome: exit() and cancellation too)
         _fail(outcome, error)
     ended = time.perf_counter()
     outcome.runtime = int((ended - began) * 1e6) / 1e6
@@ -55,31 +55,5 @@ def _line(outcome: StateRecord) -> bytes:
 
 
 def _fail(outcome: StateRecord, error: BaseException) -> None:
-    """Turn the outcome into the failure that ``error`` is, in words that can be written down whatever it holds."""
-    outcome.status = FAILURE
-    outcome.result = None
-    kind = type(error)
-    name = _clean(f"{kind.__module__}.{kind.__qualname__}").removeprefix("builtins.")
-    message = _text(str, error)
-    outcome.error = {"type": name, "message": message}
-    try:
-        args = list(error.args)
-        require_json(args, "the exception's args")
-        if args != [message] and len(encode(args)) <= LONGEST_TEXT:  # the message alone rebuilds most exceptions
-            outcome.error["args"] = args
-    except Exception:  # noqa: BLE001, S110  (without its args the exception comes back with its message)
-        pass
-    outcome.traceback = _text(lambda _: "".join(traceback.format_exception(error)), error)
-
-
-def _text(show: Callable[[object], str], value: object) -> str:
-    """Return what ``show`` makes of a value, even when that fails."""
-    try:
-        return _clean(show(value))
-    except Exception as error:  # noqa: BLE001  (a broken __str__ must not cost the outcome)
-        return f"<{_clean(type(value).__name__)}, whose text cannot be made: {type(error).__name__}>"
-
-
-def _clean(text: str) -> str:
-    """Return text that can stand in a file: no lone surrogates, and not without end."""
-    return text.encode("utf-8", "backslashreplace").decode()[:LONGEST_TEXT]
+    outcome.status, outcome.result = FAILURE, None
+    outcome.error, outcome.traceback = described(error), traceback_of(error)
