@@ -11,7 +11,7 @@ It does not know how a task is run, nor what its function is: only names.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -82,7 +82,7 @@ class Claimer:
             with self._results.hold():
                 self._presence.renew()
                 self._catch_up()
-                lines = [state for state in outcomes if self._take_in(state)]
+                lines = self._take_in(outcomes)
                 if abs(now - self._last_roll_call) >= ROLL_CALL:  # also when the clock was set back
                     remains = self._bury_the_dead(now, lines)
                 claims = self._pick(now, wanted, lines) if wanted else []
@@ -168,8 +168,7 @@ class Claimer:
             self._forget()
             self._results_inode = inode
         while lines := self._results.read(self._offset):
-            for state in self._states(lines.splitlines()):
-                self._take_in(state)
+            self._take_in(self._states(lines.splitlines()))
             self._offset += len(lines)
         if replaced or any(reader.is_another_file() for reader in self._readers):
             self._rewind()
@@ -183,12 +182,11 @@ class Claimer:
                 if line:
                     logger.warning("%s: a line of the results is no state record: %.80r", self._folder.path, line)
 
-    def _take_in(self, state: StateRecord) -> bool:
-        """Apply one line to the ledger, and move the place of its record; say whether it changed anything."""
-        if not self.ledger.apply(state):
-            return False
-        self.places.move(state)
-        return True
+    def _take_in(self, states: Iterable[StateRecord]) -> list[StateRecord]:
+        """Apply lines to the ledger and move the places of their records; return those that changed anything."""
+        effective = self.ledger.apply(states)
+        self.places.move(effective)
+        return effective
 
     def _bury_the_dead(self, now: float, lines: list[StateRecord]) -> list[Remains]:
         """Add the lines that end what dead workers held; the caller closes what is returned, after writing them."""
@@ -203,8 +201,8 @@ class Claimer:
     def _inherit(self, name: str, notes: list[bytes], at: str) -> list[StateRecord]:
         """Return the lines to write for a dead worker: the outcomes it had noted, then what it gives back."""
         lines = self.ledger.legacy(name, list(self._states(notes)), at)
+        self._take_in(lines)
         for state in lines:
-            self._take_in(state)
             logger.warning("Task %s: %s, worker %s died (attempt %d)", state.task_id, state.status, name, state.attempt)
         return lines
 
@@ -234,7 +232,7 @@ class Claimer:
 
     def _end(self, final: StateRecord, lines: list[StateRecord]) -> None:
         """End a task whose record was just come to, without running it."""
-        self._take_in(final)
+        self._take_in([final])
         self.places.unread.discard(final.task_id)
         lines.append(final)
         if final.status != REJECTED:

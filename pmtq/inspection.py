@@ -107,7 +107,7 @@ class View:
                 offset += len(lines)
                 for line in lines.splitlines():
                     try:
-                        ledger.apply(decode_state(line))
+                        ledger.apply([decode_state(line)])
                     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                         continue  # a worker reports it; the others decide without it, as we do
         journal.close()

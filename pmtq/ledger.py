@@ -9,6 +9,8 @@ It is told lines and answers questions. It knows no file, no clock and no proces
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pmtq.records import StateRecord
 from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, RETRY, STARTED
 
@@ -28,22 +30,25 @@ class Ledger:
         self.sealed: dict[str, int] = {}
         """Sealed queue files by name, and how many of their bytes have been carried over."""
 
-    def apply(self, state: StateRecord) -> bool:
-        """Take in the next line; return whether it changed anything."""
-        task_id, status = state.task_id, state.status
-        if task_id in self.final:
-            return False
-        if status in FINAL_STATES:
-            self.final.add(task_id)
-            self.open.pop(task_id, None)
-        elif status in _MOVES:
-            self.open.pop(task_id, None)  # behind the others again: the order of `open` is the order of the moves
-            self.open[task_id] = state
-        elif state.sealed:
-            self.sealed[state.sealed] = state.size
-        else:
-            return False  # a progress report: whoever held the task holds it still
-        return True
+    def apply(self, states: Iterable[StateRecord]) -> list[StateRecord]:
+        """Take in the next lines; return those that changed anything."""
+        final, opened, effective = self.final, self.open, []
+        for state in states:
+            task_id, status = state.task_id, state.status
+            if task_id in final:
+                continue
+            if status in FINAL_STATES:
+                final.add(task_id)
+                opened.pop(task_id, None)
+            elif status in _MOVES:
+                opened.pop(task_id, None)  # behind the others again: the order of `open` is the order of the moves
+                opened[task_id] = state
+            elif state.sealed:
+                self.sealed[state.sealed] = state.size
+            else:
+                continue  # a progress report: whoever held the task holds it still
+            effective.append(state)
+        return effective
 
     def holders(self) -> set[str]:
         """Return the names of the workers that hold a task, alive or not."""

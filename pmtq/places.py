@@ -48,18 +48,19 @@ class Places:
             places.clear()
         self.unread = set(final)
 
-    def move(self, state: StateRecord) -> None:
-        """Move a task's place to where its new state has it looked for next."""
-        place = self.held.pop(state.task_id, None)
-        if state.status in FINAL_STATES:
-            if place is None:
-                self.unread.add(state.task_id)
-        elif place and state.status == STARTED:
-            self.held[state.task_id] = place
-        elif place and state.status == RETRY:
-            heappush(self.later, (due(state.eta), place))
-        elif place:
-            heappush(self.ready, place)
+    def move(self, states: list[StateRecord]) -> None:
+        """Move the places of tasks to where their new states have them looked for next."""
+        for state in states:
+            place = self.held.pop(state.task_id, None)
+            if state.status in FINAL_STATES:
+                if place is None:
+                    self.unread.add(state.task_id)
+            elif place and state.status == STARTED:
+                self.held[state.task_id] = place
+            elif place and state.status == RETRY:
+                heappush(self.later, (due(state.eta), place))
+            elif place:
+                heappush(self.ready, place)
 
     def pass_over(self, place: Place, until: float = 0.0) -> None:
         """Remember a record that may run, but not in this batch, or not before ``until``."""

@@ -141,7 +141,7 @@ def _declare(results: Journal, ledger: Ledger, sealed: Path, size: int, now: flo
     """Write down that the first ``size`` bytes of a sealed file have been carried over."""
     line = StateRecord(at=timestamp(now), sealed=sealed.name, size=size)
     results.write(encode_lines([line]))
-    ledger.apply(line)
+    ledger.apply([line])
 
 
 def sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:

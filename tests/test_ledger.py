@@ -12,7 +12,7 @@ AT = "2027-01-15T08:00:00.000Z"
 def told(*states):
     ledger = Ledger()
     for state in states:
-        ledger.apply(state)
+        ledger.apply([state])
     return ledger
 
 
@@ -38,7 +38,10 @@ def test_a_final_state_ends_a_task(status):
 def test_the_first_final_state_decides_and_what_is_said_later_is_ignored():
     ledger = told(StateRecord("a", SUCCESS))
 
-    said = [ledger.apply(StateRecord("a", status)) for status in (FAILURE, STARTED, LOST, RELEASED, RETRY, "PROGRESS")]
+    said = [
+        bool(ledger.apply([StateRecord("a", status)]))
+        for status in (FAILURE, STARTED, LOST, RELEASED, RETRY, "PROGRESS")
+    ]
 
     assert said == [False] * 6
     assert (ledger.final, ledger.open) == ({"a"}, {})
@@ -56,7 +59,7 @@ def test_a_task_that_was_given_back_is_held_by_nobody(status):
 def test_a_progress_report_leaves_the_task_with_its_worker():
     ledger = told(started("a"))
 
-    changed = ledger.apply(StateRecord("a", "PROGRESS", {"done": 3}))
+    changed = ledger.apply([StateRecord("a", "PROGRESS", {"done": 3})])
 
     assert not changed
     assert ledger.held_by("w1") == [started("a")]

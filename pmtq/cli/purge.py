@@ -131,7 +131,7 @@ class Purge:
         while lines := self._results.read(self._offset):
             for line in lines.splitlines():
                 try:
-                    self._ledger.apply(decode_state(line))
+                    self._ledger.apply([decode_state(line)])
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     continue  # a worker reports it
             self._offset += len(lines)

@@ -161,7 +161,7 @@ class Consumer:
     def _run_batch(self) -> None:
         """Run the claimed tasks in the order they were claimed."""
         batch, outcomes, expected, tasks = self._batch, self._outcomes, self._expected, self._tasks
-        note, paced = self._notes.add, self._pace.waits
+        note, paced, told = self._notes.add, self._pace.waits, self._tell
         began = time.perf_counter()
         while batch and not self._stopping:
             try:
@@ -181,7 +181,7 @@ class Consumer:
             # A slower function counts at once, a faster one by and by: too large a batch is worse than too small a one.
             spent, began, before = ended - began, ended, expected[function]
             expected[function] = spent if spent > before else before + (spent - before) * 0.1
-            if self._tell or outcome.status != SUCCESS:
+            if told or outcome.status != SUCCESS:
                 tell(claim, outcome)
             if paced:
                 self._show_the_end(claim)

@@ -23,34 +23,33 @@ def execute(claim: Claim, function: Callable[..., Any], began: float) -> tuple[S
 
     ``began`` and the end are in seconds of ``time.perf_counter``.
     """
-    started = claim.started
     args, kwargs = claim.record.arguments()
-    outcome = StateRecord(started.task_id, SUCCESS, None, started.attempt, started.worker)
+    failure: BaseException | None = None
     try:
-        outcome.result = result = function(*args, **kwargs)
+        result = function(*args, **kwargs)
         if type(result) not in PLAIN:
             require_json(result, "the result")
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  (whatever else it raises is an outcome: exit() and cancellation too)
-        _fail(outcome, error)
+        failure, result = error, None
     ended = time.perf_counter()
-    outcome.runtime = int((ended - began) * 1e6) / 1e6
-    outcome.at = timestamp(time.time())
+    at, runtime, started = timestamp(time.time()), int((ended - began) * 1e6) / 1e6, claim.started
+    outcome = StateRecord(started.task_id, SUCCESS, result, started.attempt, started.worker, at, runtime)
+    if failure:
+        _fail(outcome, failure)
     return outcome, _line(outcome), ended
 
 
 def _line(outcome: StateRecord) -> bytes:
     """Return the outcome as a line; one that cannot be written becomes a failure that says why."""
     try:
-        line = encode(outcome) + b"\n"
-    except (ValueError, RecursionError, TypeError) as error:
-        _fail(outcome, NotSerializable("the result", outcome.result, f"cannot be written as JSON: {error}"))
-    else:
-        if len(line) <= MAX_RECORD_BYTES:
+        if len(line := encode(outcome) + b"\n") <= MAX_RECORD_BYTES:
             return line
-        size = f"has {len(line):,} bytes, and the limit is {MAX_RECORD_BYTES:,}. Return the path of a file instead"
-        _fail(outcome, NotSerializable("the result", outcome.result, size))
+        why = f"has {len(line):,} bytes, and the limit is {MAX_RECORD_BYTES:,}. Return the path of a file instead"
+    except (ValueError, RecursionError, TypeError) as error:
+        why = f"cannot be written as JSON: {error}"
+    _fail(outcome, NotSerializable("the result", outcome.result, why))
     return encode(outcome) + b"\n"
 
 

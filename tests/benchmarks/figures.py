@@ -143,22 +143,28 @@ def enqueue(bench: Bench) -> list[Row]:
 def drain_rate(one: Contender, tasks: int, workers: int, longest: float) -> float:
     """Return how many empty tasks a second ``workers`` processes run.
 
-    The tasks are there when the workers start. The clock begins when the first results are seen, so starting a
-    process is no part of it, and ends when the last one is.
+    The tasks are there when the workers start. The clock begins when there was no result for the last time, so
+    starting a process is no part of it, and ends when the last result is there.
     """
     with one.queue() as folder:
         one.fill(folder, tasks)
         with one.counting(folder) as count, one.workers(folder, workers):
-            done = before = one.shop.wait_for(count, f"the first result of {one.name}")
             begun = time.perf_counter()
-            spent = 0.0
+
+            def has_begun() -> int:
+                nonlocal begun
+                if done := count():
+                    return done
+                begun = time.perf_counter()
+                return 0
+
+            done: int = one.shop.wait_for(has_begun, f"the first result of {one.name}")
+            spent = time.perf_counter() - begun
             while done < tasks and spent < longest:
                 time.sleep(one.poll)
                 done = count()
                 spent = time.perf_counter() - begun
-    if done == before:
-        raise Unmeasured(f"{one.name} ran {done} tasks and no more in {longest:g} s")
-    return (done - before) / spent
+    return done / spent
 
 
 def drain(bench: Bench) -> list[Row]:
@@ -195,7 +201,7 @@ def _trips(bench: Bench, pause: float) -> Callable[[Contender], float]:
     def measure(one: Contender) -> float:
         with one.queue() as folder, one.workers(folder):
             taken = one.ask(folder, "round-trip", bench.scale.trips, bench.scale.trip_seconds, pause)
-            return statistics.median(taken)
+            return float(statistics.median(taken))
 
     return measure
 
@@ -299,6 +305,8 @@ def _cost(bench: Bench, worker: Process, seen: ResultsFollower, meanwhile: Calla
         bench.shop.wait_for(reached(count), f"result number {count}", LONGEST, every=FINE)
         marks.append((time.perf_counter(), cpu_seconds(worker.pid), seen.ended))
     (at, cpu, ended), (at_last, cpu_last, ended_last) = marks
+    if ended == ended_last:
+        raise Unmeasured(f"the tasks from number {bench.scale.window[0]} on were all done at once: too few of them")
     return (at_last - at) / (ended_last - ended), (cpu_last - cpu) / (ended_last - ended)
 
 
