@@ -192,7 +192,7 @@ class Claimer:
         """Add the lines that end what dead workers held; the caller closes what is returned, after writing them."""
         self._last_roll_call = now
         found = []
-        for name in self.ledger.holders() - {self._presence.name}:
+        for name in (self.ledger.holders() | set(self._folder.worker_names())) - {self._presence.name}:
             if remains := find_remains(self._folder, name):
                 found.append(remains)
                 lines += self._inherit(name, remains.lines(), timestamp(now))

@@ -619,3 +619,13 @@ def test_having_work_counts_what_waits_and_what_others_hold_but_not_what_is_unkn
     assert (one.claim(now=NOW + 10), one.claimer.has_work()) == ([], True)
     two.settle(claim)
     assert (one.claim(now=NOW + 10), one.claimer.has_work()) == ([], False)
+
+
+def test_the_files_of_a_worker_that_died_with_empty_hands_are_cleared_away(hand, folder):
+    dead, alive = hand("w1"), hand("w2")
+    dead.die()
+
+    alive.claim()
+
+    assert folder.worker_names() == ["w2"]
+    assert sorted(path.name for path in folder.workers.iterdir()) == ["w2.json", "w2.notes"]
