@@ -6,6 +6,7 @@ Read on in this order, which is the way of one task:
     records   the record as a line of JSON
     broker    the line goes into the queue file
     journal   … under a lock, whole or not at all
+    watch     the worker hears of it
     claim     a worker takes the task by writing a STARTED line into the results file
     ledger    the rules for who may take what
     worker    ``consumer`` goes round and round, ``execute`` runs the function

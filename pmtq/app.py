@@ -156,6 +156,7 @@ class Task(Generic[P, R]):
         durable: bool | None = None,
     ) -> None:
         """Use ``@app.task``; its documentation explains the options."""
+        update_wrapper(self, function)  # first, because it copies the function's own attributes over ours
         self.app = app
         self.run = function
         self.name = name or task_name(function, app.main)
@@ -164,7 +165,6 @@ class Task(Generic[P, R]):
         self.durable = durable
         self.signature = inspect.signature(function)
         self._positional = plain_positional(self.signature)
-        update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, as if it were no task."""

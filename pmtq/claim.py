@@ -2,7 +2,8 @@
 
 1. A task is claimed by its STARTED line. Whoever holds the lock has read all lines before, so two never claim one task.
 2. A task is settled by its final line. Until that stands in the file the task is owed, whatever becomes of the worker.
-3. Each queue file is read once, front to back. What may not run yet is remembered by its place, a few words a task.
+3. Each queue file is read front to back, and again from the top only if it was replaced. What may not run yet is
+   remembered by its place, a few words a task.
 4. All that is remembered is a copy of what the files say: in doubt it is dropped and read again.
 
 It does not know how a task is run, nor what its function is: only names.
@@ -149,7 +150,7 @@ class Claimer:
             self._rewind()  # it read on in the queues
 
     def _forget(self) -> None:
-        """Drop all that is remembered; the files will be read again from the top."""
+        """Drop the ledger: the results will be read again from the top, and then the queues."""
         self.ledger = Ledger()
         self._offset = 0
         self._results_inode = 0
@@ -245,7 +246,9 @@ class Claimer:
             waiting = self._readers[place.queue].read_again(place.start, place.end, place.task_id)
             if waiting is None:  # somebody wrote over it: nothing that is remembered of the files holds any more
                 self._rewind()
-            elif place.task_id not in final:
+            elif place.task_id in final:
+                self.places.unread.discard(place.task_id)
+            else:
                 yield place, waiting
         self._turn += 1  # begin with another queue each time, so that none starves behind a full one
         for number in range(len(self._readers)):

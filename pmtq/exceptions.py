@@ -26,6 +26,10 @@ class OperationalError(PmtqError):
     """
 
 
+class LockHeld(OperationalError):
+    """Another program holds the lock of a file, and this call was not to wait for it."""
+
+
 class UnsafeFile(OperationalError):
     """A name in the queue folder is not a plain file of ours: a link, a pipe, or somebody else's."""
 

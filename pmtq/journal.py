@@ -2,7 +2,8 @@
 
 1. Who appends holds the lock of ``<name>.lock``; so does ``flock(1)`` in a shell and ``FileLock`` in a script.
 2. A line, once there, is never changed in place. Readers need no lock: they stop at the last newline.
-3. The file may be renamed or replaced under us (by sealing, by an editor): after locking, the name is looked up again.
+3. The file may be renamed or replaced under us (by sealing, by an editor): after locking, the folder is asked whether
+   any name in it has changed, and if so ours is looked up again.
 
 It does not know what the lines mean.
 """
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pmtq import disk
+from pmtq.exceptions import LockHeld
 from pmtq.fork import put_in_order_after_fork
 
 CHUNK = 256 * 1024
@@ -53,19 +55,23 @@ class Journal:
         put_in_order_after_fork(self)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the file's lock against all threads and processes; the open file is the one that has the name."""
+    def hold(self, patience: float | None = None) -> Iterator[None]:
+        """Hold the file's lock against all threads and processes; the open file is the one that has the name.
+
+        Raises ``LockHeld`` if somebody else still has it after ``patience`` seconds; None waits for ever.
+        """
         with self._threads:
-            self._lock()
+            self._lock(patience)
             try:
-                # Someone may have emptied the folder: a lock on a file without a name excludes nobody. (An `append`
-                # takes that risk: the system keeps single writes apart anyway, and a microsecond is a tenth of it.)
+                # Someone may have emptied the folder, and a lock on a file without a name excludes nobody. `append`
+                # does without this look: the system keeps single writes apart anyway, and it would cost a tenth.
                 if os.name == "posix" and os.fstat(self._lock_descriptor).st_nlink == 0:
                     self.close()
-                    self._lock()
+                    self._lock(patience)
                 yield
             finally:
-                disk.unlock(self._lock_descriptor)
+                if self._lock_descriptor >= 0:
+                    disk.unlock(self._lock_descriptor)
 
     def append(self, lines: bytes, *, durable: bool = False) -> None:
         """Add whole ``lines`` (each ending in a newline) under the lock; all of them stand in the file, or none.
@@ -196,12 +202,17 @@ class Journal:
         """Close the descriptors of a journal that nobody uses any more."""
         self.close()
 
-    def _lock(self) -> None:
+    def _lock(self, patience: float | None = None) -> None:
         if self._lock_descriptor < 0:
             self._lock_descriptor = disk.open_file(self.lock_path)
-        disk.lock(self._lock_descriptor)
+        if patience is None:
+            disk.lock(self._lock_descriptor)
+        elif not disk.try_lock(self._lock_descriptor, patience):
+            raise LockHeld(
+                f"{self.lock_path} is held by another program. Nothing was changed. See who: lsof {self.lock_path}"
+            )
         try:
-            if not (self._is_where_it_was() or self.refresh()):
+            if not self.refresh():
                 if self._successor and self._successor.exists():
                     disk.rename(self._successor, self.path)
                 self._open(create=True)

@@ -65,8 +65,8 @@ class Ledger:
         no outcome can have begun: that one is LOST, its start counts. The others are RELEASED as if never taken.
         """
         held = {(state.task_id, state.attempt): state for state in self.held_by(worker)}
-        # Notes left over from an earlier batch speak of attempts that are settled.
-        lines = [outcome for outcome in noted if held.pop((outcome.task_id, outcome.attempt), None)]
+        # Notes left over from an earlier batch speak of attempts that are settled. A release takes its attempt back.
+        lines = [line for line in noted if held.pop((line.task_id, line.attempt + (line.status == RELEASED)), None)]
         for position, state in enumerate(held.values()):
             status, attempt = (RELEASED, state.attempt - 1) if position else (LOST, state.attempt)
             lines.append(StateRecord(state.task_id, status, attempt=attempt, worker=worker, at=at))

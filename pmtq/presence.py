@@ -10,6 +10,7 @@ It does not know what a task is: notes are lines of bytes.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 from pathlib import Path
@@ -18,9 +19,11 @@ from typing import Any
 import msgspec
 
 from pmtq import disk
-from pmtq.exceptions import WorkerNameTaken
+from pmtq.exceptions import OperationalError, WorkerNameTaken
 from pmtq.folder import Folder
 from pmtq.fork import put_in_order_after_fork
+
+logger = logging.getLogger("pmtq.worker")
 
 NOTES_BYTES = 256 * 1024
 _COUNT_BYTES = 8
@@ -36,6 +39,7 @@ class Presence:
         folder.make()
         self.name = name
         self._path = folder.worker(name)
+        self._descriptor = -1
         self._facts = facts
         self._take_name()
         try:
@@ -51,7 +55,7 @@ class Presence:
         while True:
             self._descriptor = disk.open_file(self._path)
             if not disk.try_lock(self._descriptor, patience=0.1):  # an onlooker may be testing it this instant
-                os.close(self._descriptor)
+                self.after_fork()
                 raise WorkerNameTaken(
                     f"a worker called {self.name!r} is already running here. Nothing was changed. "
                     f"Give this one a name of its own: pmtq worker -n {self.name.split('@')[0]}b@%h"
@@ -65,9 +69,13 @@ class Presence:
 
     def renew(self) -> None:
         """Take the name again if someone removed the file, so that nobody thinks us dead."""
-        if os.name == "posix" and not os.fstat(self._descriptor).st_nlink:
-            os.close(self._descriptor)
+        if os.name != "posix" or (self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink):
+            return
+        self.after_fork()  # lets go of the file without a name, should it be open
+        try:
             self._take_name()
+        except WorkerNameTaken as error:
+            raise OperationalError(f"{error} Our own file was removed meanwhile.") from error
 
     def leave(self) -> None:
         """Remove the name's files. Call it only when every task was ended or given back."""
@@ -150,11 +158,15 @@ class Remains:
 
     def close(self, *, bury: bool) -> None:
         """Free the name; with ``bury`` remove its files first, because all they said has been posted."""
-        if bury:
-            disk.remove(self._folder.notes(self._name))
-            disk.remove(self._folder.worker(self._name))
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+        try:
+            if bury:
+                disk.remove(self._folder.notes(self._name))
+                disk.remove(self._folder.worker(self._name))
+        except OperationalError as error:
+            logger.warning("%s The next worker that looks tries again.", error)
+        finally:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
 
 
 def find_remains(folder: Folder, name: str) -> Remains | None:

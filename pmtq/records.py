@@ -48,6 +48,8 @@ class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         """Return the positional and the keyword arguments of the call."""
         if isinstance(self.params, dict):
             return self.args or (), self.params
+        if self.args and self.params:
+            return [*self.args, *self.params], {}
         return self.params or self.args or (), {}
 
 

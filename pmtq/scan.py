@@ -24,8 +24,6 @@ from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoc
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 _USE_A_FILE = "Put the data into a file and send its path"
 BLOCK_START, BLOCK_END = b"--{", b"}--"
-_NEEDS_A_LOOK = (b'"eta"', b'"expires"')
-"""Fields whose values must be times: in a piece of the file that has them, each record is looked at by itself."""
 _BOM = b"\xef\xbb\xbf"
 _NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -86,10 +84,8 @@ class Scanner:
             records = list(map(decode_task, pieces))
         except _NOT_JSON:
             return self._scan_one_by_one(lines, pieces, offset)
-        plain = (
-            not any(mark in lines for mark in _NEEDS_A_LOOK) and max(map(len, pieces), default=0) <= MAX_RECORD_BYTES
-        )
-        if not (plain and all(record.sent and record.task_id for record in records)):
+        ours = all(record.sent and record.task_id and not (record.eta or record.expires) for record in records)
+        if not ours or max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
             return self._scan_one_by_one(lines, pieces, offset)
         self.consumed = len(lines)
         ends = list(accumulate([len(piece) + 1 for piece in pieces], initial=offset))

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,8 @@ SEAL_BYTES = 16 * 1024 * 1024
 each task a bounded share, and a starting worker has a bounded amount to read."""
 IDLE_SEAL_BYTES = 1024 * 1024
 """The same when nothing is owed, so that it costs nothing. Shorter results stay where a person finds them at once."""
+PATIENCE = 0.05
+"""Seconds to wait for a queue's lock while holding that of the results: whoever keeps it must not stop all workers."""
 GRACE = 2.0
 """Seconds a sealed queue file is kept at least, for whoever opened it under its old name."""
 BLIND_GRACE = 60.0
@@ -93,7 +96,7 @@ def _untouched(folder: Folder, queue: str, ledger: Ledger) -> Share:
 def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, ahead: set[str], now: float) -> None:
     reader, journal = share.reader, share.reader.journal
     owed = list(share.owed)
-    with journal.hold():
+    with journal.hold(PATIENCE):
         # What other workers have taken or ended stands a little way ahead; behind the last of it all is untouched.
         for item in reader if ahead else ():
             ahead.discard(item.record.task_id)
@@ -147,12 +150,15 @@ def _declare(results: Journal, ledger: Ledger, sealed: Path, size: int, now: flo
 def sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
     """Read sealed queue files once more, then remove them; the caller holds the results' lock."""
     for queue, number, path in folder.sealed_queues():
-        status = path.stat()
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue  # a person has cleared it away
         if abs(now - status.st_ctime) < GRACE:  # also when it was sealed an instant after `now` was taken
             continue
         carried = ledger.sealed.get(path.name)
         journal = Journal(folder.queue(queue))
-        with journal.hold():
+        with journal.hold(PATIENCE):
             if carried is None or carried < status.st_size:
                 _carry_late_lines(folder, results, ledger, journal, QueueReader(Journal(path), queue), number, now)
             elif not _may_still_be_written(path, now):
@@ -165,8 +171,9 @@ def expire(folder: Folder, ledger: Ledger, now: float) -> None:
     """Remove results that were sealed long ago, unless a queue file that was half carried over needs them."""
     if all(path.name in ledger.sealed for _, _, path in folder.sealed_queues()):
         for path in folder.sealed_results():
-            if now - path.stat().st_mtime > RESULT_EXPIRES:
-                disk.remove(path)
+            with contextlib.suppress(FileNotFoundError):  # another worker was faster
+                if now - path.stat().st_mtime > RESULT_EXPIRES:
+                    disk.remove(path)
 
 
 def _carry_late_lines(
@@ -199,7 +206,7 @@ def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal, queue: st
         for line in path.read_bytes().splitlines():
             try:
                 state = decode_state(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 continue
             if state.status in FINAL_STATES:
                 known.add(state.task_id)

@@ -4,9 +4,10 @@ A task is **owed** exactly when it stands in a queue file and no final state is 
 
 The life of a task, as lines in ``results.jsonl`` (PENDING is the absence of any line)::
 
-    PENDING ──> STARTED ──> SUCCESS | FAILURE | REJECTED | REVOKED        final
-       ^           │
-       └───────────┴──> RELEASED | LOST                                   owed again
+    PENDING ──> STARTED ──> SUCCESS | FAILURE          final
+       │  ^        │
+       │  └────────┴──────> RELEASED | LOST | RETRY    owed again
+       └──────────────────> REVOKED | REJECTED         final, without having run
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ RELEASED = "RELEASED"
 LOST = "LOST"
 """The worker died while running it. The start counts."""
 RETRY = "RETRY"
-"""It ended with the wish to run again; ``eta`` says when."""
+"""It ended with the wish to run again; ``eta`` says when. Read by this version, and not written yet."""
 SUCCESS = "SUCCESS"
 FAILURE = "FAILURE"
 REVOKED = "REVOKED"

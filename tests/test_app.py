@@ -303,3 +303,14 @@ def test_an_unknown_task_is_named_with_its_nearest_neighbour(app):
 def test_making_an_app_and_asking_touch_no_disk(app, folder):
     assert app.AsyncResult("a").state == "PENDING"
     assert not folder.path.exists()
+
+
+def test_attributes_of_a_function_do_not_become_those_of_its_task(app):
+    def function():
+        pass
+
+    function.name, function.queue = "zzz", "mails"
+
+    task = app.task(name="mine")(function)
+
+    assert (task.name, task.queue, app.tasks["mine"]) == ("mine", "celery", task)

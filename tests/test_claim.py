@@ -629,3 +629,30 @@ def test_the_files_of_a_worker_that_died_with_empty_hands_are_cleared_away(hand,
 
     assert folder.worker_names() == ["w2"]
     assert sorted(path.name for path in folder.workers.iterdir()) == ["w2.json", "w2.notes"]
+
+
+def test_claims_are_kept_when_the_files_of_a_dead_worker_cannot_be_removed(hand, send, monkeypatch):
+    send("a")
+    send("b")
+    dead, heir = hand("w1"), hand("w2")
+    dead.claim(1)
+    dead.die()
+
+    def refuse(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.unlink", refuse)
+        assert ids(heir.claim(2)) == ["a", "b"]
+    assert ids(hand("w3").claim(2)) == []
+
+
+def test_what_another_worker_ended_while_it_was_passed_over_is_forgotten(hand, send):
+    for name in "abc":
+        send(name)
+    one, two = hand("w1"), hand("w2")
+    one.settle(*one.claim(1))  # "b" was read and passed over
+    two.settle(*two.claim(1))
+    one.run_all()
+
+    assert one.claimer.places.unread == set()

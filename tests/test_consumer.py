@@ -369,3 +369,58 @@ def test_the_worker_logs_one_line_for_each_task(app, add, work, caplog):
     (line,) = [record.getMessage() for record in caplog.records if result.id in record.getMessage()]
     assert line.startswith(f"tasks.add {result.id} SUCCESS in 0.")
     assert line.endswith(" s: 5")
+
+
+def test_a_result_is_what_it_was_when_its_task_returned(app, work):
+    shared = []
+
+    @app.task(name="grow")
+    def grow():
+        shared.append(len(shared))
+        return shared
+
+    results = [grow.delay() for _ in range(100)]
+
+    work(app)
+
+    assert [len(result.get(timeout=5)) for result in results] == list(range(1, 101))
+
+
+def test_an_outcome_too_large_to_be_noted_is_posted_before_the_next_task_begins(app, folder):
+    seen = []
+    app.task(name="large")(lambda: "x" * 300_000)
+    app.task(name="look")(lambda: seen.append([line["status"] for line in all_states(folder)]))
+    here = Presence(folder, "w1", {})
+    consumer = Consumer(folder, here, ["celery"], app.tasks)
+    consumer._expected.update({"large": 0.0, "look": 0.0})
+    app.send_task("large")
+    app.send_task("look")
+
+    consumer.run(burst=True)
+
+    assert seen == [[STARTED, STARTED, SUCCESS]]
+
+
+def test_what_a_stopping_worker_cannot_give_back_on_a_full_disk_counts_no_start(app, folder, hand, monkeypatch):
+    ran = []
+    app.task(name="f", acks_late=False)(ran.append)
+    for number in range(3):
+        app.send_task("f", [number], task_id=str(number))
+    here = Presence(folder, "w1", {})
+    consumer = Consumer(folder, here, ["celery"], app.tasks)
+    consumer._expected["f"] = 0.0
+    consumer._fill_batch()
+    monkeypatch.setattr(module, "SLOW_POLL", 0.0)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        consumer._finish(burst=False)
+    here.after_fork()
+    hand("w2", {"f": False}).run_all()
+
+    assert [life(folder, str(number)) for number in range(3)] == [
+        [(STARTED, 1), (RELEASED, 0), (STARTED, 1), (SUCCESS, 1)]
+    ] * 3

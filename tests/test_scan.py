@@ -300,3 +300,11 @@ def test_a_fault_is_carried_over_as_it_is():
 )
 def test_a_whole_record_is_told_from_the_beginning_of_one(source, whole):
     assert is_complete(source) is whole
+
+
+def test_a_time_that_is_none_is_found_however_its_key_is_written():
+    line = b'{"task_id":"x","function":"f","sent":"2026-11-20T15:04:05.123Z","\\u0065xpires":"nonsense"}\n'
+
+    (item,) = Scanner().scan(line, 0)
+
+    assert isinstance(item.record, Fault)

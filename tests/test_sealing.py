@@ -12,8 +12,9 @@ from functools import partial
 import pytest
 
 from pmtq import PMTQ, disk, sealing
-from pmtq.exceptions import OperationalError
+from pmtq.exceptions import LockHeld, OperationalError
 from pmtq.folder import DEFAULT_QUEUE, Folder
+from pmtq.journal import Journal
 from pmtq.records import StateRecord, decode_task, timestamp
 from pmtq.states import LOST, RELEASED, STARTED, SUCCESS
 from tests.support import Hand, life, post_by_hand, read_lines
@@ -859,3 +860,19 @@ def test_records_carried_over_keep_their_order(hand, send, folder, outgrown):
     owed = [f"t{number:02}" for number in range(15, 20)]
     assert [decode_task(line).task_id for line in folder.queue().read_bytes().splitlines()] == owed
     assert one.run_all() == owed
+
+
+def test_whoever_keeps_the_queues_lock_stops_no_worker(hand, send, folder, outgrown):
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    send("b")
+    other = Journal(folder.queue())
+
+    with other.hold():
+        with pytest.raises(LockHeld, match="held by another program"):
+            tidy(one)
+        assert one.run_all() == ["b"]
+
+    tidy(one)
+    assert folder.queue().read_bytes() == b""

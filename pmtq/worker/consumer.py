@@ -15,13 +15,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from pmtq.app import Task
 from pmtq.claim import Claim, Claimer
 from pmtq.disk import nudge
-from pmtq.exceptions import OperationalError
+from pmtq.exceptions import LockHeld, OperationalError
 from pmtq.folder import Folder
 from pmtq.presence import Presence
-from pmtq.records import StateRecord, TaskRecord, timestamp
+from pmtq.records import StateRecord, TaskRecord, encode, timestamp
 from pmtq.states import RELEASED, SUCCESS
 from pmtq.watch import SLOW_POLL, Watch
 from pmtq.worker.execute import execute
@@ -59,7 +61,7 @@ class Consumer:
         self._names = frozenset(folder.queue(name).name for name in queues)
         self._watch: Watch | None = None
         self._stopping = False
-        self._tell = logger.isEnabledFor(logging.INFO)
+        self._verbose = logger.isEnabledFor(logging.INFO)
         self._expected = dict.fromkeys(tasks, BATCH_SECONDS)
         """Seconds a task of each function is expected to take: a new function is tried alone."""
         self._batch: deque[Claim] = deque()
@@ -75,23 +77,23 @@ class Consumer:
         self._watch = Watch(self._folder.path, self._names)
         threading.Thread(target=self._watch_over_batch, daemon=True, name="pmtq-overdue").start()
         busy = tidied = time.monotonic()
-        told = True
+        notified = True
         try:
             while not self._stopping and still_wanted():
                 seen = self._watch.seen()
                 self._fill_batch()
                 now = time.monotonic()
                 if self._batch:
-                    if not told:
+                    if not notified:
                         self._watch.found_by_looking()
                     self._run_batch()
-                    busy, told = now, True
+                    busy, notified = now, True
                 elif burst:
                     self._claimer.finish_last_lines()
                     if not self._claimer.finish_last_lines():  # what has not grown between two looks is whole
                         break
                 else:
-                    told = self._watch.wait(seen, self._until_due())
+                    notified = self._watch.wait(seen, self._until_due())
                 if now - tidied >= TIDY_SECONDS:
                     self._tidy(idle=now - busy >= TIDY_SECONDS)
                     tidied = now
@@ -161,7 +163,7 @@ class Consumer:
     def _run_batch(self) -> None:
         """Run the claimed tasks in the order they were claimed."""
         batch, outcomes, expected, tasks = self._batch, self._outcomes, self._expected, self._tasks
-        note, paced, told = self._notes.add, self._pace.waits, self._tell
+        note, paced, verbose = self._notes.add, self._pace.waits, self._verbose
         began = time.perf_counter()
         while batch and not self._stopping:
             try:
@@ -174,14 +176,13 @@ class Consumer:
                 self._pace.at("claimed", claim.record, "its STARTED line stands in results.jsonl")
                 self._pace.at("running", claim.record, "the function is called now")
             outcome, line, ended = execute(claim, tasks[function].run, began)
-            if not note(line):
-                self._settle()
-                note(line)
             outcomes.append(outcome)
+            if not note(line):  # no room: then it is posted at once
+                self._settle()
             # A slower function counts at once, a faster one by and by: too large a batch is worse than too small a one.
             spent, began, before = ended - began, ended, expected[function]
             expected[function] = spent if spent > before else before + (spent - before) * 0.1
-            if told or outcome.status != SUCCESS:
+            if verbose or outcome.status != SUCCESS:
                 tell(claim, outcome)
             if paced:
                 self._show_the_end(claim)
@@ -213,14 +214,17 @@ class Consumer:
             if self._begun != begun:
                 continue
             with self._mutex:
-                if self._batch or self._outcomes:
+                if self._begun == begun and (self._batch or self._outcomes):
                     self._give_back()
                 self._several.clear()
-                if self._batch:  # filled in this instant
+                if self._batch:  # filled meanwhile, or it could not be given back
                     self._several.set()
 
-    def _give_back(self) -> None:
-        """Post the outcomes and release what has not begun, so that another worker may take it; hold the mutex."""
+    def _give_back(self, *, ending: bool = False) -> None:
+        """Post the outcomes and release what has not begun, so that another worker may take it; hold the mutex.
+
+        If they cannot be posted at the end, the notes say it all to whoever misses us.
+        """
         unbegun = []
         while self._batch:
             unbegun.append(self._batch.popleft())
@@ -230,6 +234,9 @@ class Consumer:
             for claim in unbegun
         ]
         if self._exchange(lines) is None:  # they are still ours
+            if ending:
+                for line in lines:
+                    self._notes.add(encode(line) + b"\n")
             self._batch.extend(unbegun)
             return
         for claim in unbegun[:1]:
@@ -237,8 +244,9 @@ class Consumer:
 
     def _finish(self, *, burst: bool) -> None:
         with self._mutex:
-            self._give_back()
-            self._forget_notes()
+            self._give_back(ending=True)
+            if not self._batch:
+                self._forget_notes()
         if burst:
             self._tidy(idle=True)
 
@@ -246,6 +254,8 @@ class Consumer:
         with self._mutex:
             try:
                 self._claimer.tidy(time.time(), idle=idle)
+            except LockHeld:
+                logger.debug("a queue is locked by another program; it is cleared when it is free")
             except OperationalError as error:
                 logger.error("%s Clearing is tried again later.", error)  # noqa: TRY400
 
@@ -263,4 +273,5 @@ def tell(claim: Claim, outcome: StateRecord) -> None:
         logger.error("%s: %s: %s", head, outcome.error["type"], outcome.error["message"])
         logger.debug("%s", outcome.traceback)
     else:
-        logger.info("%s: %.200r", head, outcome.result)
+        result = outcome.result
+        logger.info("%s: %.200s", head, bytes(result).decode() if isinstance(result, msgspec.Raw) else repr(result))

@@ -1,6 +1,6 @@
 """Runs one task and says what became of it.
 
-1. Whatever the function does, short of ending the process, there is an outcome.
+1. Whatever the function does, short of ending or interrupting the process, there is an outcome.
 2. A result that JSON cannot hold is the task's failure, not the worker's.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from pmtq.claim import Claim
 from pmtq.exceptions import NotSerializable
@@ -28,7 +30,7 @@ def execute(claim: Claim, function: Callable[..., Any], began: float) -> tuple[S
     try:
         result = function(*args, **kwargs)
         if type(result) not in PLAIN:
-            require_json(result, "the result")
+            result = _frozen(result)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  (whatever else it raises is an outcome: exit() and cancellation too)
@@ -39,6 +41,15 @@ def execute(claim: Claim, function: Callable[..., Any], began: float) -> tuple[S
     if failure:
         _fail(outcome, failure)
     return outcome, _line(outcome), ended
+
+
+def _frozen(result: object) -> msgspec.Raw:
+    """Return the result as it is now: the function may go on changing a list that it returned."""
+    require_json(result, "the result")
+    try:
+        return msgspec.Raw(encode(result))
+    except (ValueError, RecursionError) as error:
+        raise NotSerializable("the result", result, f"cannot be written as JSON: {error}") from None
 
 
 def _line(outcome: StateRecord) -> bytes:

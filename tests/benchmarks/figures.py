@@ -38,6 +38,7 @@ TIDYING = 2.5
 """Seconds in which a worker that has become idle clears the files: work that is not counted as idling."""
 SETTLING = 1.0
 """Seconds after which a worker that has just taken its name is at work."""
+ATTEMPTS = 4
 HANDOVER = 0.4
 """The share of the big backlog after which another worker goes on with it."""
 LONGEST = 120.0
@@ -214,6 +215,8 @@ class Course(NamedTuple):
     peak: float
     per_task: float
     cpu_per_task: float
+    starved: bool = False
+    """The benchmark did not get to post more in time, so the worker waited for it: the times mean nothing."""
 
 
 def with_few_waiting(bench: Bench) -> Course:
@@ -227,17 +230,18 @@ def with_few_waiting(bench: Bench) -> Course:
             start = _first_start(bench, seen, worker)
             bench.shop.wait_for(lambda: seen.count() == 1, "the first result")
             peak = peak_megabytes(worker.pid)
-            queue, posted = Journal(Folder(folder).queue()), 1
+            queue, posted, starved = Journal(Folder(folder).queue()), 1, False
 
             def top_up() -> None:
-                nonlocal posted
+                nonlocal posted, starved
+                starved = starved or bench.scale.window[0] <= seen.ended == posted
                 while posted - seen.started < SMALL:
                     queue.append(bench.backlog.lines(posted, posted + SMALL // 2))
                     posted += SMALL // 2
 
             costs = _cost(bench, worker, seen, top_up)
             queue.close()
-    return Course(start, peak, *costs)
+    return Course(start, peak, *costs, starved)
 
 
 def with_many_waiting(bench: Bench) -> Course:
@@ -314,28 +318,27 @@ def backlog(bench: Bench) -> list[Row]:
     """What a big backlog costs: time per task, memory, and time to start."""
     few: list[Course] = []
     many: list[Course] = []
+    whole: list[Course] = []
     for number in range(bench.scale.rounds):
         bench.say(f"backlog, round {number + 1}")
-        few.append(with_few_waiting(bench))
+        few.append(_not_starved(bench))
         many.append(with_many_waiting(bench))
-    whole = []
-    for number in range(bench.scale.whole_rounds):
-        bench.say(f"backlog, all of it, round {number + 1}")
-        whole.append(until_none_waits(bench))
-    waiting = f"{SMALL:,} waiting"
+        if number < bench.scale.whole_rounds:
+            bench.say(f"backlog, round {number + 1}, until none is left")
+            whole.append(until_none_waits(bench))
 
     def cost(figure: str, courses: list[Course], of: Callable[[Course], float]) -> Row:
-        return beside(
-            figure, [of(one) for one in courses], waiting, [of(one) for one in few], duration, Limit(most=1.2)
-        )
+        pairs = [(of(one), of(other)) for one, other in zip(courses, few, strict=False) if not other.starved]
+        if not pairs:
+            raise Unmeasured(f"the machine was too busy to keep {SMALL:,} tasks waiting")
+        ours, theirs = map(list, zip(*pairs, strict=True))
+        return beside(figure, ours, f"{SMALL:,} waiting", theirs, duration, Limit(most=1.2))
 
     idle = statistics.median(one.peak for one in few)
     memory = at_most("worker's memory there, peak", [one.peak for one in whole], megabytes, 100)
-    memory.note = (
-        f"{megabytes(statistics.median(memory.samples['pmtq']) - idle)} more than an idle one, {megabytes(idle)}"
-    )
+    memory.note += f"; an idle worker {megabytes(idle)}"
     start = at_most("worker's start there", [one.start for one in many], duration, 1.0)
-    start.note = f"with one task waiting: {duration(statistics.median(one.start for one in few))}"
+    start.note += f"; with one task waiting {duration(statistics.median(one.start for one in few))}"
     return [
         cost(f"task, {bench.scale.backlog:,} waiting", many, lambda one: one.per_task),
         cost("… its processor time", many, lambda one: one.cpu_per_task),
@@ -345,6 +348,15 @@ def backlog(bench: Bench) -> list[Row]:
         start,
         at_most(f"… when {HANDOVER:.0%} is done", [one.start for one in whole], duration, 1.0),
     ]
+
+
+def _not_starved(bench: Bench) -> Course:
+    """Return a course with few tasks waiting in which there were always some; after a few attempts, any course."""
+    for _ in range(ATTEMPTS - 1):
+        course = with_few_waiting(bench)
+        if not course.starved:
+            return course
+    return with_few_waiting(bench)
 
 
 def idle(bench: Bench) -> list[Row]:
@@ -402,7 +414,7 @@ def redelivery(bench: Bench) -> list[Row]:
                 command = worker_command(len(workers) + 1, "-P", "solo")
                 workers.append(stack.enter_context(bench.shop.running(command, bench.pmtq.environment(folder))))
             taken.append(_taken_again(bench, folder, number, 2))
-    return [worst_of("killed worker's task runs again", taken, 1.0)]
+    return [at_most("killed worker's task runs again", taken, duration, 1.0)]
 
 
 def redelivery_in_pool(bench: Bench) -> list[Row]:
@@ -414,7 +426,7 @@ def redelivery_in_pool(bench: Bench) -> list[Row]:
             for number in range(bench.scale.kills):
                 bench.say(f"redelivery: pool child, round {number + 1}")
                 taken.append(_taken_again(bench, folder, number, 3))
-    return [worst_of("… killed child of a pool of two", taken, 0.1)]
+    return [at_most("… killed child of a pool of two", taken, duration, 0.1)]
 
 
 def _taken_again(bench: Bench, folder: Path, number: int, processes: int) -> float:
@@ -425,16 +437,10 @@ def _taken_again(bench: Bench, folder: Path, number: int, processes: int) -> flo
 
 
 def at_most(figure: str, values: list[float], shown: Callable[[float], str], most: float) -> Row:
-    """Return the row of a figure that stands alone: its median against a limit."""
-    value = statistics.median(values)
-    return Row(figure, shown(value), target=f"≤ {shown(most)}", met=value <= most, samples={"pmtq": values})
-
-
-def worst_of(figure: str, values: list[float], most: float) -> Row:
-    """Return the row of a figure whose worst case counts."""
-    row = at_most(figure, [max(values)], duration, most)
-    row.samples = {"pmtq": values}
-    row.note = f"the worst of {len(values)}; median {duration(statistics.median(values))}"
+    """Return the row of a figure that stands alone: a limit is kept if the worst of all rounds keeps it."""
+    worst = max(values)
+    row = Row(figure, shown(worst), target=f"≤ {shown(most)}", met=worst <= most, samples={"pmtq": values})
+    row.note = f"the worst of {len(values)}; median {shown(statistics.median(values))}"
     return row
 
 

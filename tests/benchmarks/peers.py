@@ -150,6 +150,12 @@ class HueyOn(Peer):
         self.storage = storage
         self.drain_tasks = drain_tasks
 
+    def new_folder(self) -> Path:
+        """Make the folder of the file storage: client and worker would stumble over each other in making it."""
+        folder = super().new_folder()
+        (folder / "huey").mkdir()
+        return folder
+
     def environment(self, folder: Path) -> Mapping[str, str]:
         """Keep everything in ``folder``."""
         return {"BENCH_STORAGE": self.storage, "BENCH_PLACE": str(folder)}

@@ -36,6 +36,7 @@ class Workshop:
     def __init__(self, place: Path = ROOT) -> None:
         """Make the folder in ``place``: not in /tmp, which may be memory and have none of a disk's costs."""
         self.path = Path(tempfile.mkdtemp(prefix=".benchmarks-", dir=place))
+        (self.path / ".gitignore").write_text("*\n")  # somebody may commit while this runs
         self._log = self.path / "log"
         self._running: list[Process] = []
         self._folders = 0
