@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from pmtq import disk
 from pmtq.exceptions import LockHeld
 from pmtq.fork import put_in_order_after_fork
+from pmtq.glance import Glance
 
 CHUNK = 256 * 1024
 """Bytes read at a time: some thousand records, and a bound on a reader's memory."""
@@ -27,8 +27,6 @@ CHUNK = 256 * 1024
 
 LINE = 4096
 """Bytes read at a time when one line is wanted; most are shorter."""
-SETTLED = 50_000_000
-"""Nanoseconds after which a folder's time of change is believed: until then a second change might show the same."""
 
 
 class Journal:
@@ -40,7 +38,8 @@ class Journal:
         ``successor`` is a complete file that takes the name when the file is missing: what a sealing leaves that
         died between its two renames.
         """
-        self._descriptor = self._lock_descriptor = self._folder_descriptor = -1
+        self._descriptor = self._lock_descriptor = -1
+        self._glance = Glance(path.parent)
         self.path = path
         self.lock_path = path.with_name(path.name + ".lock")
         self._successor = successor
@@ -49,8 +48,6 @@ class Journal:
         """Where the file ended when it was looked at last …"""
         self._clean_end = -1
         """… and where it ended, with a newline, after our own last write."""
-        self._folder_changed = -1
-        """When a name in the folder had changed last, as our name was looked up; -1 is: look it up again."""
         self._threads = threading.Lock()
         put_in_order_after_fork(self)
 
@@ -129,47 +126,22 @@ class Journal:
 
         A changed number tells a reader that its offsets speak of another file.
         """
-        if self._is_where_it_was():
+        if self._glance.shows_no_change():
+            self._end = os.lseek(self._descriptor, 0, os.SEEK_END)
             return self._inode
         try:
-            looked = self._look_at_folder()
+            self._glance.take()
             # While the old file is open its inode cannot be given to another, so the number tells them apart.
             status = self.path.stat()
             if status.st_ino != self._inode or self._descriptor < 0:
                 self._open(create=False)
             self._end = status.st_size
-            self._folder_changed = looked
         except FileNotFoundError:
-            self._folder_changed = -1
+            self._glance.close()
             return 0
         except OSError as error:
             raise disk.cannot("look at", self.path, error) from error
         return self._inode
-
-    def _is_where_it_was(self) -> bool:
-        """Say whether no name in the folder has changed since ours was looked up, which is quicker than looking again.
-
-        It saves a third of an append, most of it in the write: since Linux 6.13 a file whose times were read pays a
-        microsecond for exact ones when it is written next; a folder that is only looked at pays nothing.
-        """
-        if self._folder_changed < 0 or os.fstat(self._folder_descriptor).st_ctime_ns != self._folder_changed:
-            return False
-        self._end = os.lseek(self._descriptor, 0, os.SEEK_END)
-        return True
-
-    def _look_at_folder(self) -> int:
-        """Return when a name in the folder changed last; -1 if it was too lately to tell the next change from it."""
-        if os.name != "posix":
-            return -1
-        if self._folder_descriptor < 0:
-            self._folder_descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        changed = os.fstat(self._folder_descriptor).st_ctime_ns
-        by_path = self.path.parent.stat()
-        if by_path.st_ino != os.fstat(self._folder_descriptor).st_ino:
-            os.close(self._folder_descriptor)  # the folder itself was replaced
-            self._folder_descriptor = -1
-            return -1
-        return changed if time.time_ns() - changed > SETTLED else -1
 
     def set_aside(self, target: Path) -> Journal:
         """Rename the file to ``target``, while holding the lock; return the new, empty one that takes its name.
@@ -187,10 +159,11 @@ class Journal:
 
     def close(self) -> None:
         """Give the descriptors back; the next use opens them again."""
-        for descriptor in (self._descriptor, self._lock_descriptor, self._folder_descriptor):
+        for descriptor in (self._descriptor, self._lock_descriptor):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._descriptor = self._lock_descriptor = self._folder_descriptor = self._folder_changed = -1
+        self._descriptor = self._lock_descriptor = -1
+        self._glance.close()
         self._inode = 0
 
     def after_fork(self) -> None:
@@ -227,4 +200,3 @@ class Journal:
         self._descriptor = disk.open_file(self.path, create=create)
         status = os.fstat(self._descriptor)
         self._inode, self._end, self._clean_end = status.st_ino, status.st_size, -1
-        self._folder_changed = -1

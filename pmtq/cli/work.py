@@ -17,7 +17,7 @@ from pmtq.cli.logs import LEVELS, set_up
 from pmtq.cli.options import app_name, required_app, takes_app
 from pmtq.cli.text import colours, shortened, visible
 from pmtq.folder import DEFAULT_QUEUE
-from pmtq.worker.pace import FullSpeed, Slow
+from pmtq.worker.pace import Slow
 
 _WIDEST = 200
 """Characters of a line of the banner."""
@@ -72,7 +72,7 @@ def worker(
         pool=pool or (supervisor.SOLO if concurrency == 1 else supervisor.PREFORK),
         concurrency=concurrency,
         burst=burst,
-        make_pace=partial(Slow, None if step else slow, _say) if step or slow is not None else FullSpeed,
+        make_pace=partial(Slow, None if step else slow, _say) if step or slow is not None else None,
         prepare=partial(set_up, loglevel),
     )
     app.folder.make()

@@ -27,7 +27,6 @@ from pmtq.records import StateRecord, TaskRecord, encode, timestamp
 from pmtq.states import RELEASED, SUCCESS
 from pmtq.watch import SLOW_POLL, Watch
 from pmtq.worker.execute import execute
-from pmtq.worker.pace import FullSpeed, Slow
 
 logger = logging.getLogger("pmtq.worker")
 
@@ -49,7 +48,6 @@ class Consumer:
         presence: Presence,
         queues: list[str],
         tasks: Mapping[str, Task[..., object]],
-        pace: FullSpeed | Slow | None = None,
     ) -> None:
         """Serve ``queues`` of ``folder`` with ``tasks``, under the name that ``presence`` holds."""
         self._folder = folder
@@ -57,7 +55,6 @@ class Consumer:
         self._queues = queues
         self._notes = presence.notes
         self._claimer = Claimer(folder, presence, queues, {name: task.acks_late for name, task in tasks.items()})
-        self._pace = pace or FullSpeed()
         self._names = frozenset(folder.queue(name).name for name in queues)
         self._watch: Watch | None = None
         self._stopping = False
@@ -106,12 +103,9 @@ class Consumer:
     def stop(self) -> None:
         """End after the task that is running; may be called from a signal handler."""
         self._stopping = True
-        self._pace.stop()
 
     def _fill_batch(self) -> None:
         """Settle what has been run, and claim the next batch."""
-        if self._pace.waits and (record := self._peek()):
-            self._pace.at("seen", record, "its line stands in the queue file, and no final line in results.jsonl")
         with self._mutex:
             claims = self._exchange([], self._wanted()) or []
             self._forget_notes()
@@ -127,21 +121,9 @@ class Consumer:
             nonlocal room, taken
             room -= self._expected[record.function]
             taken += 1
-            return taken == 1 or (room >= 0 and taken <= BATCH_TASKS and not self._pace.waits)
+            return taken == 1 or (room >= 0 and taken <= BATCH_TASKS)
 
         return wanted
-
-    def _peek(self) -> TaskRecord | None:
-        """Return the task that would be claimed next, leaving it where it is."""
-        seen: list[TaskRecord] = []
-
-        def look_at(record: TaskRecord) -> bool:
-            seen.append(record)
-            return False
-
-        with self._mutex:
-            self._exchange([], look_at)
-        return seen[0] if seen else None
 
     def _exchange(
         self, unbegun: list[StateRecord], wanted: Callable[[TaskRecord], bool] | None = None
@@ -163,7 +145,7 @@ class Consumer:
     def _run_batch(self) -> None:
         """Run the claimed tasks in the order they were claimed."""
         batch, outcomes, expected, tasks = self._batch, self._outcomes, self._expected, self._tasks
-        note, paced, verbose = self._notes.add, self._pace.waits, self._verbose
+        note, verbose = self._notes.add, self._verbose
         began = time.perf_counter()
         while batch and not self._stopping:
             try:
@@ -172,9 +154,6 @@ class Consumer:
                 break
             self._begun += 1
             function = claim.record.function
-            if paced:
-                self._pace.at("claimed", claim.record, "its STARTED line stands in results.jsonl")
-                self._pace.at("running", claim.record, "the function is called now")
             outcome, line, ended = execute(claim, tasks[function].run, began)
             outcomes.append(outcome)
             if not note(line):  # no room: then it is posted at once
@@ -184,8 +163,6 @@ class Consumer:
             expected[function] = spent if spent > before else before + (spent - before) * 0.1
             if verbose or outcome.status != SUCCESS:
                 tell(claim, outcome)
-            if paced:
-                self._show_the_end(claim)
         self._begun += 1
 
     def _settle(self) -> None:
@@ -198,12 +175,6 @@ class Consumer:
         """Clear the notes if all they say has been posted; only the thread that writes them may call this."""
         if not self._outcomes:
             self._notes.clear()
-
-    def _show_the_end(self, claim: Claim) -> None:
-        self._settle()
-        self._pace.at("result", claim.record, "its final line stands in results.jsonl")
-        self._tidy(idle=True)
-        self._pace.at("cleared", claim.record, "once every record is final, the queue file is empty again")
 
     def _watch_over_batch(self) -> None:
         """Post what is finished and give back the rest whenever one task of a batch takes long; runs in a thread."""

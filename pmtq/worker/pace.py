@@ -1,34 +1,23 @@
-"""Stops between the stages of a task's life, so that a person can follow them with their own eyes.
-
-It does not know the stages' order: whoever runs the task calls ``at`` with the name of each.
-"""
+"""A worker that stops between the stages of a task's life, so that a person can follow them with their own eyes."""
 
 from __future__ import annotations
 
 import os
 import select
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
+from pmtq.app import Task
+from pmtq.folder import Folder
+from pmtq.presence import Presence
 from pmtq.records import TaskRecord
-
-
-class FullSpeed:
-    """No stops; the pace of a worker at work."""
-
-    waits = False
-
-    def at(self, stage: str, record: TaskRecord, where: str) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
+from pmtq.worker.consumer import Consumer, tell
+from pmtq.worker.execute import execute
 
 
 class Slow:
     """A stop of some seconds at every stage (``--slow``), or until Enter is pressed (``--step``)."""
-
-    waits = True
 
     def __init__(self, seconds: float | None, say: Callable[[str], None]) -> None:
         """Stop for ``seconds`` at each stage, None: until Enter. ``say`` shows a line to the person."""
@@ -62,3 +51,52 @@ class Slow:
     def stop(self) -> None:
         """Make no more stops, because the worker is to end."""
         self._stopped.set()
+
+
+class SteppingConsumer(Consumer):
+    """Takes one task at a time, and stops at each of its stages."""
+
+    def __init__(
+        self, pace: Slow, folder: Folder, presence: Presence, queues: list[str], tasks: Mapping[str, Task[..., object]]
+    ) -> None:
+        """Stop as ``pace`` says; the rest is as for any consumer."""
+        super().__init__(folder, presence, queues, tasks)
+        self._pace = pace
+
+    def stop(self) -> None:
+        """End after the task that is running, without further stops."""
+        super().stop()
+        self._pace.stop()
+
+    def _wanted(self) -> Callable[[TaskRecord], bool]:
+        """Want one task, after its record was shown where it stands."""
+        seen: list[TaskRecord] = []
+
+        def look_at(record: TaskRecord) -> bool:
+            seen.append(record)
+            return False
+
+        self._exchange([], look_at)
+        for record in seen:
+            self._pace.at("seen", record, "its line stands in the queue file, and no final line in results.jsonl")
+        taken: list[TaskRecord] = []
+
+        def wanted(record: TaskRecord) -> bool:
+            taken.append(record)
+            return len(taken) == 1
+
+        return wanted
+
+    def _run_batch(self) -> None:
+        """Run the one task that was claimed, stage by stage."""
+        claim = self._batch.popleft()
+        record = claim.record
+        self._pace.at("claimed", record, "its STARTED line stands in results.jsonl")
+        self._pace.at("running", record, "the function is called now")
+        outcome, _, _ = execute(claim, self._tasks[record.function].run, time.perf_counter())
+        self._outcomes.append(outcome)
+        tell(claim, outcome)
+        self._settle()
+        self._pace.at("result", record, "its final line stands in results.jsonl")
+        self._tidy(idle=True)
+        self._pace.at("cleared", record, "once every record is done with, the queue file is empty again")

@@ -34,7 +34,7 @@ from pmtq.fork import put_in_order_after_fork
 from pmtq.presence import Presence, living
 from pmtq.records import timestamp
 from pmtq.worker.consumer import Consumer
-from pmtq.worker.pace import FullSpeed, Slow
+from pmtq.worker.pace import Slow, SteppingConsumer
 
 logger = logging.getLogger("pmtq.worker")
 
@@ -76,7 +76,8 @@ class Plan:
     concurrency: int = 1
     burst: bool = False
     """End when nothing is left to run, instead of waiting for more."""
-    make_pace: Callable[[], FullSpeed | Slow] = FullSpeed
+    make_pace: Callable[[], Slow] | None = None
+    """Says how to stop between the stages of a task, if that is wanted."""
     prepare: Callable[[str], None] = _nothing
     """Called in each process with the name it works under, before its first line in the log."""
 
@@ -155,7 +156,8 @@ def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
 
 def _serve(plan: Plan, presence: Presence, still_wanted: Callable[[], bool] | None = None) -> None:
     """Run tasks in this process; ``still_wanted`` is asked by a child, whether its parent is still there."""
-    consumer = Consumer(plan.folder, presence, list(plan.queues), plan.load(), plan.make_pace())
+    share = plan.folder, presence, list(plan.queues), plan.load()
+    consumer = SteppingConsumer(plan.make_pace(), *share) if plan.make_pace else Consumer(*share)
 
     def stop() -> None:
         consumer.stop()
