@@ -30,7 +30,7 @@ bench-peers: $(READY)  ## the same, after installing the other queues (a redis-s
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pmtq needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Making .venv (once) ..."
+	@echo "Making .venv, once; this takes half a minute ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $(READY)

@@ -25,7 +25,7 @@ from pmtq.presence import Presence, Remains, find_remains
 from pmtq.reader import QueueReader
 from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, due, encode_lines, epoch, timestamp
 from pmtq.rejecting import Rejects
-from pmtq.scan import Fault
+from pmtq.scan import Fault, Item
 from pmtq.states import REJECTED, RETRY, REVOKED, STARTED
 
 logger = logging.getLogger("pmtq.worker")
@@ -258,11 +258,24 @@ class Claimer:
                 record = item.record
                 task_id = record.task_id
                 if task_id in final:
-                    self.places.unread.discard(task_id)
+                    self._pass_by(reader, item)
                 elif isinstance(record, Fault):
                     self._end(self._rejects.add(reader, item.start, record, timestamp(now)), lines)
                 else:
                     yield Place(queue, item.start, item.end, task_id), record
+
+    def _pass_by(self, reader: QueueReader, item: Item) -> None:
+        """Pass by a record that is done with; say so if it is not the one that was done."""
+        task_id = item.record.task_id
+        if task_id in self.places.unread:
+            self.places.unread.discard(task_id)
+        else:
+            logger.warning(
+                "%s line %d: a task with the id %s has ended before, so this one is not run. Give it another id, or none",
+                reader.journal.path,
+                reader.line_number(item.start),
+                task_id,
+            )
 
     def _may_start(self, place: Place, record: TaskRecord, last: StateRecord | None, now: float) -> bool:
         """Say whether a record that is not done with may start now; if not, see that it is found again in time."""

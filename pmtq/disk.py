@@ -38,12 +38,17 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        mode = folder.stat().st_mode
+        status = folder.stat()
     except OSError as error:
         raise cannot("make the queue folder", folder, error) from error
-    if os.name == "posix" and mode & stat.S_IWOTH:
+    if os.name == "posix" and status.st_uid != os.geteuid():
         raise UnsafeFile(
-            f"{folder} can be written by every user of this machine (mode {stat.S_IMODE(mode):04o}), and whoever can "
+            f"{folder} belongs to user {status.st_uid}, and you are user {os.geteuid()}. Nothing was touched. "
+            f"Work as that user, or take another folder: --broker file:///…"
+        )
+    if os.name == "posix" and status.st_mode & stat.S_IWOTH:
+        raise UnsafeFile(
+            f"{folder} can be written by every user of this machine (mode {stat.S_IMODE(status.st_mode):04o}), and whoever can "
             f"write it can run your tasks. Nothing was touched. Close it: chmod o-w {folder}"
         )
 

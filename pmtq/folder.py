@@ -36,6 +36,10 @@ class Folder:
     @classmethod
     def from_url(cls, url: str) -> Folder:
         """Return the folder that ``file://queue_dir`` (relative) or ``file:///var/queue`` (absolute) names."""
+        if "://" not in url:
+            raise ImproperlyConfigured(
+                f"the broker URL {url!r} has no scheme. Nothing was queued. For a folder write file://{url}"
+            )
         if not url.startswith("file://"):
             raise ImproperlyConfigured(
                 f"the broker URL {url!r} names a server, and this engine works in a folder. Nothing was queued. Either "

@@ -21,8 +21,8 @@ from pmtq.exceptions import LockHeld
 from pmtq.fork import put_in_order_after_fork
 from pmtq.glance import Glance
 
-CHUNK = 256 * 1024
-"""Bytes read at a time: some thousand records, and a bound on a reader's memory."""
+CHUNK = 64 * 1024
+"""Bytes read at a time: some hundred records. With four times as many, each costs a third more (they leave the cache)."""
 
 
 LINE = 4096

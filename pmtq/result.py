@@ -74,8 +74,8 @@ class AsyncResult:
         self._final = self._final or self._backend.wait(self.id, timeout)
         if self._final is None:
             raise exceptions.TimeoutError(
-                f"task {self.id} is {self.state} after {timeout:g} s. It is still queued or running, and its result "
-                f"will be kept. Is a worker there, and what does the task wait for? pmtq status; pmtq queue"
+                f"task {self.id} is {self.state} after {timeout:g} s. If it was ever sent, it is still queued or running, and "
+                f"its result will be kept. Is a worker there, and what does the task wait for? pmtq status; pmtq queue"
             )
         if propagate and self._final.status in EXCEPTION_STATES:
             raise rebuilt(self._final)

@@ -69,7 +69,7 @@ class Scanner:
         a new task.
         """
         self._generation = generation
-        self._equal_lines: Counter[bytes] = Counter()
+        self._equal_lines: Counter[str] = Counter()
         self.consumed = 0
         """How many bytes the last ``scan`` took in."""
 
@@ -114,8 +114,9 @@ class Scanner:
 
     def read_by_hand(self, source: bytes) -> TaskRecord | Fault:
         """Read a record that a person typed, strictly: every slip is named with its place."""
-        self._equal_lines[source] += 1
-        return _by_hand(source, f"{self._digest(source)}-{self._equal_lines[source]}")
+        digest = self._digest(source)
+        self._equal_lines[digest] += 1
+        return _by_hand(source, f"{digest}-{self._equal_lines[digest]}")
 
     def read_again(self, source: bytes, task_id: str) -> TaskRecord | None:
         """Return the record that these bytes were when they were read first; None if they are another one now."""
@@ -123,7 +124,9 @@ class Scanner:
         return record if isinstance(record, TaskRecord) and record.task_id == task_id else None
 
     def _digest(self, source: bytes) -> str:
-        digest = hashlib.blake2b(source, digest_size=8, salt=str(self._generation).encode())
+        # What an editor changes without being asked, line ends and a mark at the top, makes no other record of it.
+        visible = b"\n".join(line.rstrip() for line in source.removeprefix(_BOM).splitlines())
+        digest = hashlib.blake2b(visible, digest_size=8, salt=str(self._generation).encode())
         return f"by-hand-{digest.hexdigest()}"
 
     @staticmethod
@@ -269,6 +272,8 @@ def _explained(error: json.JSONDecodeError, body: str, lead: int) -> tuple[str, 
         return "found a comma with nothing behind it", lead + comma, "Take the last comma away"
     if error.msg == "Extra data":
         return "a second value begins on the same line", place, "Put each record on a line of its own"
+    if body == "{":
+        return "a record over several lines needs its marks", place, "Begin it with --{ and end it with }--"
     reason = f"{error.msg[0].lower()}{error.msg[1:]}, found {found!r}" if found else "the record ends too early"
     return reason, place, "Close every brace, bracket and quote, and compare it with a line that ran"
 

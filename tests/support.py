@@ -52,6 +52,11 @@ def all_lines(folder: Folder) -> dict[str, str]:
     }
 
 
+def is_empty(path: Path) -> bool:
+    """Say whether a file is there and empty; while a queue is cleared it has no name for a moment."""
+    return path.exists() and path.stat().st_size == 0
+
+
 def life(folder: Folder, task_id: str) -> list[tuple[str, int]]:
     """Return status and attempt of each line about one task."""
     return [(line["status"], line.get("attempt", 0)) for line in all_states(folder) if line["task_id"] == task_id]

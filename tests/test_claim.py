@@ -656,3 +656,17 @@ def test_what_another_worker_ended_while_it_was_passed_over_is_forgotten(hand, s
     one.run_all()
 
     assert one.claimer.places.unread == set()
+
+
+def test_a_second_record_with_the_id_of_a_task_that_has_ended_is_not_run_and_that_is_said(hand, send, folder, caplog):
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    send("a")
+
+    assert one.run_all() == []
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning == (
+        f"{folder.queue()} line 2: a task with the id a has ended before, so this one is not run. "
+        "Give it another id, or none"
+    )

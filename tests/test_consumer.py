@@ -10,7 +10,7 @@ from pmtq.presence import Presence
 from pmtq.states import FAILURE, LOST, RELEASED, REVOKED, STARTED, SUCCESS
 from pmtq.worker import consumer as module
 from pmtq.worker.consumer import Consumer
-from tests.support import all_states, eventually, life, post_by_hand, read_lines, success
+from tests.support import all_states, eventually, is_empty, life, post_by_hand, read_lines, success
 
 
 def test_a_call_comes_back_with_its_value(app, add, work):
@@ -149,7 +149,7 @@ def test_a_line_without_a_last_newline_runs_a_moment_later(app, work_until, fold
 def test_an_idle_worker_clears_the_queue(app, add, work_until, folder):
     result = add.delay(2, 3)
 
-    work_until(app, lambda: result.ready() and folder.queue().stat().st_size == 0)
+    work_until(app, lambda: result.ready() and is_empty(folder.queue()))
 
     assert result.get(timeout=0) == 5
 
@@ -302,7 +302,7 @@ def test_a_worker_outlives_a_disk_that_refuses_now_and_then(app, add, work_until
         if not second and first.ready():
             monkeypatch.setattr(os, name, moody)
             second.append(add.delay(2, 2))
-        return second and second[0].ready() and refusals and folder.queue().stat().st_size == 0
+        return second and second[0].ready() and refusals and is_empty(folder.queue())
 
     work_until(app, post_when_the_disk_is_moody)
     monkeypatch.undo()

@@ -485,7 +485,7 @@ def test_what_to_type_next_can_be_typed(here, tmp_path, monkeypatch, work):
     assert commands[0] == "less queue_dir/queue.jsonl queue_dir/results.jsonl"
     assert commands[2:4] == [
         "pmtq worker -A pmtq.demo.pictures:app --burst",
-        "grep by-hand-1 queue_dir/results.jsonl",
+        f"grep by-hand-{tmp_path.name} queue_dir/results.jsonl",
     ]
     assert lines[-1] == "  What every file and field means is told in queue_dir/README.md"
     subprocess.run(commands[1], shell=True, check=True)

@@ -120,7 +120,7 @@ def test_giving_up_says_where_the_task_stands_and_what_to_type():
         result_of(STARTED).get(timeout=0.5)
 
     assert str(caught.value) == (
-        "task a is STARTED after 0.5 s. It is still queued or running, and its result will be kept. "
+        "task a is STARTED after 0.5 s. If it was ever sent, it is still queued or running, and its result will be kept. "
         "Is a worker there, and what does the task wait for? pmtq status; pmtq queue"
     )
 

@@ -308,3 +308,11 @@ def test_a_time_that_is_none_is_found_however_its_key_is_written():
     (item,) = Scanner().scan(line, 0)
 
     assert isinstance(item.record, Fault)
+
+
+def test_line_ends_that_an_editor_changes_make_no_other_record_of_a_line():
+    texts = (b'{"function":"f"}\n', b'{"function":"f"}\r\n', b'\xef\xbb\xbf{"function":"f"} \n')
+
+    ids = {item.record.task_id for text in texts for item in Scanner().scan(text, 0)}
+
+    assert len(ids) == 1

@@ -20,10 +20,13 @@ from pmtq.cli.text import arguments, as_json, pairs, shortened, table, visible, 
 from pmtq.exceptions import ImproperlyConfigured, NotRegistered
 from pmtq.folder import Folder
 from pmtq.inspection import View
+from pmtq.presence import living
 from pmtq.records import StateRecord
 from pmtq.states import EXCEPTION_STATES, FINAL_STATES, PENDING, SUCCESS
 
 FAILED, UNFINISHED = 1, 2
+HUSH = 2.0
+"""Seconds after which somebody who waits is told that no worker is there."""
 
 
 @click.command()
@@ -119,7 +122,7 @@ def _number_or_text(value: str) -> float | str:
 
 def _wait_for_value(app: PMTQ, task_id: str, timeout: float | None) -> int:
     """Print the task's value as soon as it is there; return the exit status."""
-    state = app.backend.wait(task_id, timeout)
+    state = _waited(app.folder, app.backend, task_id, timeout)
     if state is None:
         _say_why_not_yet(app, task_id, timeout)
         return UNFINISHED
@@ -128,6 +131,17 @@ def _wait_for_value(app: PMTQ, task_id: str, timeout: float | None) -> int:
         return 0
     more = f" Its traceback: pmtq result {task_id} --traceback" if state.traceback else ""
     raise click.ClickException(f"task {task_id} ended as {state.status}: {_error(state)}.{more}")
+
+
+def _waited(folder: Folder, backend: Backend, task_id: str, timeout: float | None) -> StateRecord | None:
+    """Wait like ``Backend.wait``; whoever waits for nobody is told so after a moment."""
+    moment = HUSH if timeout is None else min(HUSH, timeout)
+    state = backend.wait(task_id, moment)
+    if state or moment == timeout:
+        return state
+    if not living(folder):
+        click.echo(f"No worker is running in {folder.path}; waiting for one. Start it: pmtq worker -A …", err=True)
+    return backend.wait(task_id, None if timeout is None else timeout - moment)
 
 
 def _say_why_not_yet(app: PMTQ, task_id: str, timeout: float | None) -> None:
@@ -154,7 +168,7 @@ def result(*, task_id: str, wait: bool, timeout: float | None, traceback: bool, 
     folder = existing_folder()
     with closing(Backend(folder)) as backend:
         if wait:
-            backend.wait(task_id, timeout)
+            _waited(folder, backend, task_id, timeout)
         state = backend.state(task_id)
         pairs(_facts(folder, state))
         if traceback and state.traceback:

@@ -25,8 +25,6 @@ WANTED = (800, 300)
 """Width and height that the client asks for."""
 CONTRAST = 16
 """A picture whose lightest and darkest points differ by fewer levels of 256, in every band, counts as blank."""
-BY_HAND = "by-hand-1"
-"""The id in the record that is offered for posting by hand."""
 
 
 class Pair(NamedTuple):
@@ -124,14 +122,15 @@ def _as_grep_shows(path: Path, line: str, task_id: str) -> Text:
 def _about_next(place: Place, photograph: Path) -> list[Text]:
     folder = place.folder
     queue, results = shlex.quote(shown(folder.queue())), shlex.quote(shown(folder.results))
-    record = {"task_id": BY_HAND, "function": "Image.resize", "params": [str(photograph), 400, 400]}
+    by_hand = f"by-hand-{place.pictures.name.removeprefix('pmtq-demo-')}"  # another one in each demo: an id runs once
+    record = {"task_id": by_hand, "function": "Image.resize", "params": [str(photograph), 400, 400]}
     line = shlex.quote(msgspec.json.encode(record).decode())
     broker = "" if place.is_default else f" --broker {shlex.quote(place.url)}"
     steps = {
         "open both files": f"less {queue} {results}",
         "post a record": f"echo {line} >> {queue}",
         "have it run": f"{pmtq()} worker -A pmtq.demo.pictures:app{broker} --burst",
-        "see the result": f"grep {BY_HAND} {results}",
+        "see the result": f"grep {by_hand} {results}",
         "clean up": f"rm -r {shlex.quote(str(place.pictures))}",
     }
     lines = [_command(command, f"  {why:<17}") for why, command in steps.items()]

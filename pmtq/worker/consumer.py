@@ -62,6 +62,7 @@ class Consumer:
         self._expected = dict.fromkeys(tasks, BATCH_SECONDS)
         """Seconds a task of each function is expected to take: a new function is tried alone."""
         self._batch: deque[Claim] = deque()
+        self._running: list[Claim] = []
         self._outcomes: list[StateRecord] = []
         self._mutex = threading.Lock()
         """Held while the claimer is used. Outcomes are appended without it, which is one atomic step."""
@@ -103,6 +104,14 @@ class Consumer:
     def stop(self) -> None:
         """End after the task that is running; may be called from a signal handler."""
         self._stopping = True
+
+    def abandon(self) -> None:
+        """Note that what is running was called off on purpose, so that its start does not count.
+
+        For a signal handler, as the last thing before the process ends.
+        """
+        for claim in [*self._running, *self._batch]:
+            self._notes.add(encode(_released(claim)) + b"\n")
 
     def _fill_batch(self) -> None:
         """Settle what has been run, and claim the next batch."""
@@ -153,9 +162,11 @@ class Consumer:
             except IndexError:  # the other thread has just given the rest back
                 break
             self._begun += 1
+            self._running = [claim]
             function = claim.record.function
             outcome, line, ended = execute(claim, tasks[function].run, began)
             outcomes.append(outcome)
+            self._running = []
             if not note(line):  # no room: then it is posted at once
                 self._settle()
             # A slower function counts at once, a faster one by and by: too large a batch is worse than too small a one.
@@ -199,11 +210,7 @@ class Consumer:
         unbegun = []
         while self._batch:
             unbegun.append(self._batch.popleft())
-        at = timestamp(time.time())
-        lines = [
-            StateRecord(claim.started.task_id, RELEASED, None, claim.started.attempt - 1, claim.started.worker, at)
-            for claim in unbegun
-        ]
+        lines = [_released(claim) for claim in unbegun]
         if self._exchange(lines) is None:  # they are still ours
             if ending:
                 for line in lines:
@@ -234,6 +241,11 @@ class Consumer:
         """Return the seconds until the next waiting task may start."""
         due = self._claimer.places.next_due()
         return SLOW_POLL if due is None else max(0.0, due - time.time())
+
+
+def _released(claim: Claim) -> StateRecord:
+    started = claim.started
+    return StateRecord(started.task_id, RELEASED, None, started.attempt - 1, started.worker, timestamp(time.time()))
 
 
 def tell(claim: Claim, outcome: StateRecord) -> None:

@@ -49,6 +49,8 @@ QUICK_DEATHS = 3
 """So many quick deaths in a row are met with an immediate restart: a task may have been the killer, and starts thrice."""
 SHORTEST_REST, LONGEST_REST = 0.25, 30.0
 """Seconds before the next restart after more of them; doubled each time."""
+LAST_WORDS = 0.3
+"""Seconds that the children of a pool have to note what they were doing, when they are to end at once."""
 LOOK_ROUND = 1.0
 """Seconds between two looks of a parent at its own name."""
 
@@ -163,7 +165,7 @@ def _serve(plan: Plan, presence: Presence, still_wanted: Callable[[], bool] | No
         consumer.stop()
         _wake(plan)  # it may be waiting for the queue files, among others ourselves
 
-    with _signals(_Ending(stop, aloud=still_wanted is None)):
+    with _signals(_Ending(stop, aloud=still_wanted is None, at_once=consumer.abandon)):
         consumer.run(burst=plan.burst, still_wanted=still_wanted or (lambda: True))
     _leave(presence)
 
@@ -188,15 +190,19 @@ def _wake(plan: Plan) -> None:
 class _Ending:
     """What a worker does about signals: the first one ends it gently, the next one at once."""
 
-    def __init__(self, gently: Callable[[], None], *, aloud: bool) -> None:
-        """Call ``gently`` at the first one; ``aloud`` tells the person, which the parent of a pool does for all."""
-        self._gently = gently
+    def __init__(self, gently: Callable[[], None], *, aloud: bool, at_once: Callable[[], None] = lambda: None) -> None:
+        """Call ``gently`` at the first one and ``at_once`` at the next, just before the end.
+
+        ``aloud`` tells the person, which the parent of a pool does for all.
+        """
+        self._gently, self._at_once = gently, at_once
         self._level = logging.WARNING if aloud else logging.DEBUG
         self._told = False
 
     def __call__(self, number: int, _frame: object) -> None:
         if self._told or number == _QUIT:
             logger.log(self._level, _AT_ONCE)
+            self._at_once()
             os._exit(128 + number)  # the kernel frees the name's lock, whatever Python is in the middle of
         self._told = True
         logger.log(self._level, _GENTLY, "task", _shown(number))
@@ -332,9 +338,14 @@ class Pool:
 
     def _end_at_once(self) -> NoReturn:
         logger.warning(_AT_ONCE)
-        for slot in self._slots:
-            if slot.process:
-                slot.process.kill()
+        children = [slot.process for slot in self._slots if slot.process]
+        for child in children:
+            if _QUIT and child.pid:
+                os.kill(child.pid, _QUIT)  # lets it note that its task was called off on purpose
+        deadline = time.monotonic() + LAST_WORDS
+        for child in children:
+            child.join(max(0.0, deadline - time.monotonic()))
+            child.kill()
         os._exit(128 + self._received[-1])
 
     def _reap(self) -> None:
