@@ -62,7 +62,7 @@ class Consumer:
         self._expected = dict.fromkeys(tasks, BATCH_SECONDS)
         """Seconds a task of each function is expected to take: a new function is tried alone."""
         self._batch: deque[Claim] = deque()
-        self._running: list[Claim] = []
+        self._running: Claim | None = None
         self._outcomes: list[StateRecord] = []
         self._mutex = threading.Lock()
         """Held while the claimer is used. Outcomes are appended without it, which is one atomic step."""
@@ -110,7 +110,7 @@ class Consumer:
 
         For a signal handler, as the last thing before the process ends.
         """
-        for claim in [*self._running, *self._batch]:
+        for claim in filter(None, [self._running, *self._batch]):
             self._notes.add(encode(_released(claim)) + b"\n")
 
     def _fill_batch(self) -> None:
@@ -162,11 +162,11 @@ class Consumer:
             except IndexError:  # the other thread has just given the rest back
                 break
             self._begun += 1
-            self._running = [claim]
+            self._running = claim
             function = claim.record.function
             outcome, line, ended = execute(claim, tasks[function].run, began)
             outcomes.append(outcome)
-            self._running = []
+            self._running = None
             if not note(line):  # no room: then it is posted at once
                 self._settle()
             # A slower function counts at once, a faster one by and by: too large a batch is worse than too small a one.

@@ -90,13 +90,13 @@ class SteppingConsumer(Consumer):
     def _run_batch(self) -> None:
         """Run the one task that was claimed, stage by stage."""
         claim = self._batch.popleft()
-        self._running = [claim]
+        self._running = claim
         record = claim.record
         self._pace.at("claimed", record, "its STARTED line stands in results.jsonl")
         self._pace.at("running", record, "the function is called now")
         outcome, _, _ = execute(claim, self._tasks[record.function].run, time.perf_counter())
         self._outcomes.append(outcome)
-        self._running = []
+        self._running = None
         tell(claim, outcome)
         self._settle()
         self._pace.at("result", record, "its final line stands in results.jsonl")
