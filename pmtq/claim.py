@@ -11,12 +11,14 @@ It does not know how a task is run, nor what its function is: only names.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from pmtq import sealing
+from pmtq.exceptions import OperationalError
 from pmtq.folder import Folder
 from pmtq.journal import Journal
 from pmtq.ledger import Ledger, start, verdict_on_the_lost
@@ -122,7 +124,7 @@ class Claimer:
             self.finish_last_lines()
         read = any(reader.position() for reader in self._readers)
         clear = idle and read and not self.has_work() and not self.places.left
-        renew = sealing.is_outgrown(self._offset, sum(reader.unread() for reader in self._readers), idle=clear)
+        renew = self.is_outgrown(idle=clear)
         if clear or renew:
             self._results.sync()  # most of what sealing must sync, done before anybody waits for the lock
             with self._results.hold():
@@ -132,6 +134,15 @@ class Claimer:
             with self._results.hold():
                 self._catch_up()
                 sealing.sweep(self._folder, self._results, self.ledger, now)
+
+    def is_outgrown(self, *, idle: bool = False) -> bool:
+        """Say whether the results should start afresh."""
+        return sealing.is_outgrown(self._offset, sum(reader.unread() for reader in self._readers), idle=idle)
+
+    def sync(self) -> None:
+        """Bring the results to the disk; may be called from another thread."""
+        with contextlib.suppress(OperationalError):  # sealing will meet it again, and say so
+            self._results.sync()
 
     def finish_last_lines(self) -> bool:
         """End last lines that were whole without a newline at the call before; say whether there were any."""
