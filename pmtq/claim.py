@@ -11,14 +11,12 @@ It does not know how a task is run, nor what its function is: only names.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from pmtq import sealing
-from pmtq.exceptions import OperationalError
 from pmtq.folder import Folder
 from pmtq.journal import Journal
 from pmtq.ledger import Ledger, start, verdict_on_the_lost
@@ -138,11 +136,6 @@ class Claimer:
     def is_outgrown(self, *, idle: bool = False) -> bool:
         """Say whether the results should start afresh."""
         return sealing.is_outgrown(self._offset, sum(reader.unread() for reader in self._readers), idle=idle)
-
-    def sync(self) -> None:
-        """Bring the results to the disk; may be called from another thread."""
-        with contextlib.suppress(OperationalError):  # sealing will meet it again, and say so
-            self._results.sync()
 
     def finish_last_lines(self) -> bool:
         """End last lines that were whole without a newline at the call before; say whether there were any."""

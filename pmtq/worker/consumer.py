@@ -37,6 +37,8 @@ OVERDUE = 0.05
 """Seconds after which the rest of a batch no longer waits for the task that is running."""
 TIDY_SECONDS = 1.0
 """Idle time after which queues that are done with are cleared; while busy, how often their size is looked at."""
+OUTGROWN_SECONDS = 0.1
+"""The same when the results have grown long: a busy worker writes 75 MB of them in a second."""
 
 
 class Consumer:
@@ -66,7 +68,6 @@ class Consumer:
         self._outcomes: list[StateRecord] = []
         self._mutex = threading.Lock()
         """Held while the claimer is used. Outcomes are appended without it, which is one atomic step."""
-        self._sync: threading.Thread | None = None
         self._several = threading.Event()
         self._begun = 0
 
@@ -93,7 +94,7 @@ class Consumer:
                         break
                 else:
                     notified = self._watch.wait(seen, self._until_due())
-                if now - tidied >= TIDY_SECONDS or (self._claimer.is_outgrown() and self._results_are_synced()):
+                if now - tidied >= (OUTGROWN_SECONDS if self._claimer.is_outgrown() else TIDY_SECONDS):
                     self._tidy(idle=now - busy >= TIDY_SECONDS)
                     tidied = now
             self._finish(burst=burst)
@@ -228,19 +229,6 @@ class Consumer:
                 self._forget_notes()
         if burst:
             self._tidy(idle=True)
-
-    def _results_are_synced(self) -> bool:
-        """Bring the results to the disk in a thread, as sealing needs it; say whether that is done.
-
-        Done by the worker itself it would take a third of its time: 16 MB a quarter of a second, 80 ms to sync them.
-        """
-        if self._sync is None:
-            self._sync = threading.Thread(target=self._claimer.sync, daemon=True, name="pmtq-sync")
-            self._sync.start()
-        if self._sync.is_alive():
-            return False
-        self._sync = None
-        return True
 
     def _tidy(self, *, idle: bool) -> None:
         with self._mutex:
