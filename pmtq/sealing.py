@@ -29,7 +29,7 @@ from pmtq.scan import with_task_id
 from pmtq.states import FINAL_STATES
 
 SEAL_BYTES = 16 * 1024 * 1024
-"""Results longer than this are sealed once they are also longer than a quarter of the backlog: so carrying the backlog
+"""Results longer than this are sealed once they are also longer than half the backlog: so carrying the backlog
 over costs each task a bounded share, and a starting worker has a bounded amount to read."""
 IDLE_SEAL_BYTES = 1024 * 1024
 """The same when nothing is owed, so that it costs nothing. Shorter results stay where a person finds them at once."""
@@ -63,7 +63,7 @@ class Share(NamedTuple):
 
 def is_outgrown(results_bytes: int, backlog_bytes: int, *, idle: bool) -> bool:
     """Say whether the results should start afresh, given how many bytes of records still wait."""
-    return results_bytes > (IDLE_SEAL_BYTES if idle else max(SEAL_BYTES, backlog_bytes // 4))
+    return results_bytes > (IDLE_SEAL_BYTES if idle else max(SEAL_BYTES, backlog_bytes // 2))
 
 
 def seal(
