@@ -22,7 +22,7 @@ from pmtq.fork import put_in_order_after_fork
 from pmtq.glance import Glance
 
 CHUNK = 64 * 1024
-"""Bytes read at a time: some hundred records. With four times as many, each costs a third more (they leave the cache)."""
+"""Bytes read at a time: some hundred records. With four times as many, each cost a third more at a large backlog."""
 
 
 LINE = 4096
