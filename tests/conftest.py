@@ -6,6 +6,7 @@ Nothing here sleeps for time: whoever waits, waits for a fact, with a deadline (
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ from pmtq.journal import Journal
 from pmtq.presence import Presence
 from pmtq.worker.consumer import Consumer
 from tests.support import Hand, Processes, all_lines, die, eventually
+
+
+def pytest_configure() -> None:
+    """Answer Ctrl-C, and let the processes that tests start answer it, also where a script runs the tests with ``&``."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -430,9 +430,10 @@ def _child(plan: Plan, parent: str, number: int, parent_pid: int) -> None:
     if _POSIX:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # Ctrl-C reaches the whole terminal; the parent decides what it means
+        # Ctrl-C reaches the whole terminal; the parent decides what it means, and says it with these two, which a shell's
+        # `&` or nohup may have had ignored.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # An orphan of an earlier pool may still hold a name of this place: it is ending its last task.
     names = [f"{parent}#{number + plan.concurrency * more}" for more in range(10)]
