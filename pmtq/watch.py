@@ -49,8 +49,9 @@ class Watch(FileSystemEventHandler):
 
     def __init__(self, folder: Path, names: frozenset[str]) -> None:
         """Watch the files called ``names`` in ``folder``, which exists."""
+        self.names = names
+        """May be changed at any time."""
         self._folder = folder
-        self._names = names
         self._changed = threading.Condition()
         self._starting = threading.Lock()
         self._count = 0
@@ -83,6 +84,12 @@ class Watch(FileSystemEventHandler):
         self._listen()
         return True
 
+    def wake(self) -> None:
+        """Let every waiting thread look, as if a file had changed; not for signal handlers, because it takes a mutex."""
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
     def found_by_looking(self) -> None:
         """Report a change that no notification told; after a few of these notifications are not relied on."""
         self._untold += 1
@@ -101,7 +108,7 @@ class Watch(FileSystemEventHandler):
         with self._changed:
             if not self._waiting and time.monotonic() - self._waited > LINGER:
                 watch, self._watch = self._watch, None
-            elif not {_last_part(event.src_path), _last_part(event.dest_path)} & self._names:
+            elif not {_last_part(event.src_path), _last_part(event.dest_path)} & self.names:
                 return
             else:
                 watch = None

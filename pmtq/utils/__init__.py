@@ -1,0 +1,1 @@
+"""Helpers that programs written for Celery import from ``celery.utils``."""
