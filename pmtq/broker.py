@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pmtq.exceptions import NotSerializable
-from pmtq.folder import DEFAULT_QUEUE, Folder
+from pmtq.exceptions import ImproperlyConfigured, NotSerializable
+from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of, with_priority
 from pmtq.journal import Journal
 from pmtq.records import MAX_RECORD_BYTES, TaskRecord, encode
 
@@ -20,24 +20,44 @@ class Broker:
     def __init__(self, folder: Folder) -> None:
         """Take the folder; files are opened when the first record goes into them."""
         self.folder = folder
-        self._queues: dict[str, Journal] = {}
+        self._files: dict[tuple[str, int], Journal] = {}
+        """For each queue and priority the file that holds its records."""
 
     def publish(self, record: TaskRecord, queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
         """Append one record to ``queue``; see ``Journal.append`` for ``durable`` and for what it raises."""
         line = _line(record)
-        journal = self._queues.get(queue) or self._open(queue)
+        journal = self._files.get((queue, record.priority)) or self._open(queue, record.priority)
         journal.append(line, durable=durable)
 
     def publish_many(self, records: Iterable[TaskRecord], queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
-        """Append several records in one write: all of them stand in the file, or none."""
-        if lines := b"".join(map(_line, records)):
-            journal = self._queues.get(queue) or self._open(queue)
-            journal.append(lines, durable=durable)
+        """Append several records to ``queue``; see ``publish_all``."""
+        self.publish_all((record, queue, durable) for record in records)
 
-    def _open(self, queue: str) -> Journal:
-        journal = Journal(self.folder.queue(queue))
+    def publish_all(self, calls: Iterable[tuple[TaskRecord, str, bool]]) -> None:
+        """Append records, each with its queue and whether it must be durable: those for one file in one write.
+
+        If one of them is refused, none was queued. A folder that cannot be written may take the first files and not the last.
+        """
+        lines: dict[tuple[str, int, bool], list[bytes]] = {}
+        for record, queue, durable in calls:
+            lines.setdefault((queue, record.priority, durable), []).append(_line(record))
+        files = [self._files.get((queue, priority)) or self._open(queue, priority) for queue, priority, _ in lines]
+        for journal, ((_, _, durable), some) in zip(files, lines.items(), strict=True):
+            journal.append(b"".join(some), durable=durable)
+
+    def close(self) -> None:
+        """Close the files; the next record opens them again."""
+        for journal in self._files.values():
+            journal.close()
+
+    def _open(self, queue: str, priority: int) -> Journal:
+        if priority_of(queue)[1]:
+            raise ImproperlyConfigured(
+                f"the queue name {queue!r} is the one of a priority's file. Nothing was queued. Choose another one"
+            )
+        journal = Journal(self.folder.queue(with_priority(queue, priority)))
         self.folder.make()
-        self._queues[queue] = journal
+        self._files[queue, priority] = journal
         return journal
 
 

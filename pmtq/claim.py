@@ -13,22 +13,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 import msgspec
 
-from pmtq import sealing
-from pmtq.folder import Folder
+from pmtq import erasing, sealing
+from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of
+from pmtq.gates import Gates
+from pmtq.glance import Glance
 from pmtq.journal import Journal
-from pmtq.ledger import Ledger, start, verdict_on_the_lost
+from pmtq.ledger import PAUSE, REVOKE, Ledger, start, verdict_on_the_lost
 from pmtq.places import Place, Places
 from pmtq.presence import Presence, Remains, find_remains
 from pmtq.reader import QueueReader
 from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, due, encode_lines, epoch, timestamp
 from pmtq.rejecting import Rejects
-from pmtq.scan import Fault, Item
-from pmtq.states import REJECTED, RETRY, REVOKED, STARTED
+from pmtq.scan import Item
+from pmtq.states import IGNORED, REJECTED, RETRY, REVOKED, STARTED
 
 logger = logging.getLogger("pmtq.worker")
+
+Candidates = Iterator[tuple[Place, TaskRecord, bool]]
+"""Records that are not done with, each with its place, and whether it asks for nothing but to be run."""
 
 ROLL_CALL = 0.5
 """Seconds between two looks at whether the other workers that hold tasks are alive."""
@@ -39,29 +45,62 @@ class Claim(msgspec.Struct, gc=False):
 
     record: TaskRecord
     started: StateRecord
-    place: Place
+    place: Place | None = None
+    queue: str = DEFAULT_QUEUE
+    is_plain: bool = False
+    """Whether it asks for nothing but to be run."""
+    children: list[str] | None = None
+    """The ids of the tasks it has posted so far."""
+    is_eager: bool = False
+    """Whether it is no claim at all, but a task that its caller runs here and now."""
+    again: BaseException | None = None
+    """How it wants to be tried again although its function goes on: what ``retry(throw=False)`` has returned."""
+    is_entering: bool = False
+    """Whether the call is on its way through a ``__call__`` of the task's own class."""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """On what terms a worker runs a function."""
+
+    acks_late: bool = True
+    """Whether it may start again when its worker dies."""
+    interval: float = 0.0
+    """Seconds between two starts, in all workers together."""
 
 
 class Claimer:
     """Claims and settles for one worker, from one thread at a time."""
 
-    def __init__(self, folder: Folder, presence: Presence, queues: list[str], known: Mapping[str, bool]) -> None:
-        """Serve ``queues`` in turn.
+    def __init__(self, folder: Folder, presence: Presence, queues: list[str], known: Mapping[str, Terms]) -> None:
+        """Serve ``queues`` in turn, in each the records with the highest priority first.
 
-        ``known`` holds the names of the functions this worker can run, each with its ``acks_late``.
+        ``known`` holds the names of the functions this worker can run, each with its terms.
         """
         self._folder = folder
         self._presence = presence
+        self._queues = queues
         self._known = known
+        self._unpaced = frozenset(name for name, terms in known.items() if not terms.interval)
         self._results = Journal(folder.results, successor=folder.next_results)
-        self._readers = [QueueReader(Journal(folder.queue(name)), name) for name in queues]
+        self._readers: list[QueueReader] = []
+        self._queue_of: list[str] = []
+        """For each reader the queue that its file belongs to."""
+        self._ranks: dict[int, list[int]] = {}
+        """The numbers of the readers, by the rank of their records, lowest first."""
+        self._names = Glance(folder.path)
         self._turn = 0
         self._rejects = Rejects(folder)
         self._last_roll_call = 0.0
-        self.unknown: set[str] = set()
-        """Functions whose tasks were left for a worker that knows them."""
+        self.result_expires: float | None = sealing.RESULT_EXPIRES
+        """Seconds that sealed results are kept; None is for ever."""
+        self.unknown: dict[str, str] = {}
+        """Functions whose tasks were left for a worker that knows them, each with the id of the first such task."""
+        self.ended: list[StateRecord] = []
+        """What the last exchange has ended without running it."""
         self.places = Places()
         self._forget()
+        for name in queues:
+            self._read_too(name, 0)
         self._rewind()
 
     def exchange(
@@ -78,7 +117,7 @@ class Claimer:
         for reader in self._readers:
             reader.fill()  # decode what is there before taking the lock
         remains: list[Remains] = []
-        written = False
+        written, self.ended = False, []
         try:
             with self._results.hold():
                 self._presence.renew()
@@ -109,17 +148,34 @@ class Claimer:
                 self._offset = self._results.write(encode_lines(lines))
         self._presence.notes.clear()
 
+    def next_due(self) -> float:
+        """Return when the next waiting task may run, in seconds since 1970; infinite if none waits for a time."""
+        return self.places.next_due(self.gates.opens)
+
     def has_work(self) -> bool:
         """Say whether a record in the served queues is not done with, as far as is known, and could ever run here."""
         places = self.places
-        return bool(places.held or places.ready or places.later or any(reader.unread() for reader in self._readers))
+        return bool(
+            places.held
+            or places.ready
+            or places.later
+            or places.behind
+            or any(reader.unread() for reader in self._readers)
+        )
 
     def tidy(self, now: float, *, idle: bool) -> None:
         """Clear away what is done with, when it is time; ``idle`` says that nothing was to do for a while."""
-        sealing.expire(self._folder, self.ledger, now)
+        sealing.expire(self._folder, self.ledger, now, self.result_expires)
         if idle:
             self.places.forget_done(self.ledger)
+            self.gates.forget_done()
             self.finish_last_lines()
+            self._presence.notes.wipe()
+            if self.ledger.forgotten:
+                search = erasing.Search(self._folder, self.ledger)
+                with self._results.hold():
+                    self._catch_up()
+                    erasing.erase(self._folder, self._results, self.ledger, search)
         read = any(reader.position() for reader in self._readers)
         clear = idle and read and not self.has_work() and not self.places.left
         renew = self.is_outgrown(idle=clear)
@@ -156,6 +212,7 @@ class Claimer:
     def _forget(self) -> None:
         """Drop the ledger: the results will be read again from the top, and then the queues."""
         self.ledger = Ledger()
+        self.gates = Gates(self.ledger, {name: terms.interval for name, terms in self._known.items()})
         self._offset = 0
         self._results_inode = 0
 
@@ -175,8 +232,28 @@ class Claimer:
         while lines := self._results.read(self._offset):
             self._take_in(self._states(lines.splitlines()))
             self._offset += len(lines)
+        self._find_priorities()
         if replaced or any(reader.is_another_file() for reader in self._readers):
             self._rewind()
+
+    def _find_priorities(self) -> None:
+        """Read the files of higher priorities too, as soon as there are any."""
+        if self._names.shows_no_change():
+            return
+        self._names.take()
+        known = {reader.name for reader in self._readers}
+        for name in self._folder.queue_names():
+            queue, priority = priority_of(name)
+            if queue in self._queues and name not in known:
+                self._read_too(name, priority)
+
+    def _read_too(self, name: str, priority: int) -> None:
+        reader = QueueReader(Journal(self._folder.queue(name)), name)
+        reader.rewind(sealing.generation(self._folder, name, self.ledger))
+        self._ranks.setdefault(-priority, []).append(len(self._readers))
+        self._ranks = dict(sorted(self._ranks.items()))
+        self._readers.append(reader)
+        self._queue_of.append(priority_of(name)[0])
 
     def _states(self, lines: list[bytes]) -> Iterator[StateRecord]:
         """Yield what the lines say; one that is no state record is passed over."""
@@ -215,62 +292,90 @@ class Claimer:
         """Claim the next tasks, adding their STARTED lines, and the end of those that must not run, to ``lines``."""
         claims: list[Claim] = []
         at = timestamp(now)
-        opened, held, known = self.ledger.open, self.places.held, self._known
-        for place, record in self._candidates(now, lines):
+        opened, held, worker = self.ledger.open, self.places.held, self._presence.name
+        unpaced = frozenset() if self.ledger.controls else self._unpaced
+        for place, record, is_plain in chain.from_iterable(self._candidates(now, lines)):
             task_id = record.task_id
             last = opened.get(task_id)
             # Most tasks are new and need none of this: looking first saves a third of the time.
-            if last or record.eta or record.expires or record.function not in known or record.v > FORMAT_VERSION:
-                if not self._may_start(place, record, last, now):
-                    continue
-                if verdict := self._verdict(last, record, now, at):
-                    self._end(verdict, lines)
-                    continue
+            special = last is not None or not is_plain or record.function not in unpaced
+            if special and not self._may_start(place, record, last, now, lines):
+                continue
             if not wanted(record):
                 self.places.pass_over(place)
                 break
-            opened[task_id] = started = start(last, task_id, self._presence.name, at)
+            opened[task_id] = started = start(last, task_id, worker, at)
+            if special:
+                self._keep_pace(record, started, now)
             held[task_id] = place
             lines.append(started)
-            claims.append(Claim(record, started, place))
+            asked = record.changed(started.changes) if started.changes else record
+            claims.append(Claim(asked, started, place, self._queue_of[place.queue], is_plain))
         return claims
 
-    def _end(self, final: StateRecord, lines: list[StateRecord]) -> None:
-        """End a task whose record was just come to, without running it."""
-        self._take_in([final])
-        self.places.unread.discard(final.task_id)
-        lines.append(final)
-        if final.status != REJECTED:
-            logger.error("Task %s %s: %s", final.task_id, final.status, (final.error or {}).get("message"))
+    def _keep_pace(self, record: TaskRecord, started: StateRecord, now: float) -> None:
+        """Write into the STARTED line what it counts for, so that other workers keep their distance."""
+        if pace := self.gates.pace(record):
+            started.pace = pace
+            self.ledger.paced.update(dict.fromkeys(pace, now))
 
-    def _candidates(self, now: float, lines: list[StateRecord]) -> Iterator[tuple[Place, TaskRecord]]:
-        """Yield the records that are not done with: those passed over before, then new ones from each queue."""
-        final = self.ledger.final
-        for place in self.places.take_due(now):
-            waiting = self._readers[place.queue].read_again(place.start, place.end, place.task_id)
-            if waiting is None:  # somebody wrote over it: nothing that is remembered of the files holds any more
-                self._rewind()
-            elif place.task_id in final:
-                self.places.unread.discard(place.task_id)
-            else:
-                yield place, waiting
+    def _end(self, final: StateRecord, lines: list[StateRecord]) -> None:
+        """End a task whose record was come to, without running it."""
+        self._take_in([final])
+        self.places.come_to(final.task_id)
+        lines.append(final)
+        self.ended.append(final)
+        if final.status != REJECTED:
+            level = logging.INFO if final.status == IGNORED else logging.ERROR
+            logger.log(level, "Task %s %s: %s", final.task_id, final.status, (final.error or {}).get("message"))
+
+    def _candidates(self, now: float, lines: list[StateRecord]) -> Iterator[Candidates]:
+        """Yield where to look for records that are not done with: by priority, and the oldest first."""
         self._turn += 1  # begin with another queue each time, so that none starves behind a full one
-        for number in range(len(self._readers)):
-            queue = (number + self._turn) % len(self._readers)
-            reader = self._readers[queue]
-            for item in reader:
-                record = item.record
-                task_id = record.task_id
-                if task_id in final:
-                    self._pass_by(reader, item)
-                elif isinstance(record, Fault):
-                    self._end(self._rejects.add(reader, item.start, record, timestamp(now)), lines)
-                else:
-                    yield Place(queue, item.start, item.end, task_id), record
+        for rank, numbers in list(self._ranks.items()):
+            yield self._waiting_ones(rank, now)
+            for position in range(len(numbers)):
+                yield self._new_ones(rank, numbers[(position + self._turn) % len(numbers)], now, lines)
+
+    def _waiting_ones(self, rank: int, now: float) -> Candidates:
+        """Yield what was passed over before and may run now."""
+        for place in self.places.take_due(now, rank, self.gates.opens):
+            if waiting := self._read_again(place):
+                yield place, waiting, False
+
+    def _new_ones(self, rank: int, number: int, now: float, lines: list[StateRecord]) -> Candidates:
+        """Yield what was not come to yet in one file."""
+        final, reader = self.ledger.final, self._readers[number]
+        if f"{PAUSE} queue {self._queue_of[number]}" in self.ledger.controls:
+            return
+        for item in reader:
+            record = item.record
+            task_id = record.task_id
+            if task_id in final:
+                self._pass_by(reader, item)
+            elif isinstance(record, TaskRecord):
+                if record.moved:
+                    self.places.twice.add(task_id)
+                yield Place(rank, number, item.start, item.end, task_id), record, item.is_plain
+            else:
+                self._end(self._rejects.add(reader, item.start, record, timestamp(now)), lines)
+
+    def _read_again(self, place: Place) -> TaskRecord | None:
+        """Return the record that was passed over before, if it is not done with."""
+        waiting = self._readers[place.queue].read_again(place.start, place.end, place.task_id)
+        if waiting is None:  # somebody wrote over it: nothing that is remembered of the files holds any more
+            self._rewind()
+        elif place.task_id in self.ledger.final:
+            self.places.come_to(place.task_id)
+        else:
+            return waiting
+        return None
 
     def _pass_by(self, reader: QueueReader, item: Item) -> None:
         """Pass by a record that is done with; say so if it is not the one that was done."""
-        task_id = item.record.task_id
+        task_id, record = item.record.task_id, item.record
+        if isinstance(record, TaskRecord) and record.moved:
+            return  # the line it was moved from is still to come, or was come to before
         if task_id in self.places.unread:
             self.places.unread.discard(task_id)
         else:
@@ -281,32 +386,51 @@ class Claimer:
                 task_id,
             )
 
-    def _may_start(self, place: Place, record: TaskRecord, last: StateRecord | None, now: float) -> bool:
-        """Say whether a record that is not done with may start now; if not, see that it is found again in time."""
+    def _may_start(
+        self, place: Place, record: TaskRecord, last: StateRecord | None, now: float, lines: list[StateRecord]
+    ) -> bool:
+        """Say whether a record that is not done with may start now; if not, end it, or see that it is found in time."""
         if last and last.status == STARTED:
+            self.gates.notice(record)
             self.places.held[place.task_id] = place
             return False
         if record.function not in self._known or record.v > FORMAT_VERSION:
             self._leave(place, record)
             return False
+        if verdict := self._verdict(last, record, now):
+            self._end(verdict, lines)
+            return False
         start_at = due(last.eta if last and last.status == RETRY else record.eta)
+        if record.unique_key:
+            for ignored in self.gates.verdict(record, timestamp(now), now):
+                self._end(ignored, lines)
+        if record.task_id in self.ledger.final:
+            return False
         if start_at > now:
             self.places.pass_over(place, until=start_at)
-            return False
-        return True
+        elif gate := self.gates.closed(record, self._queue_of[place.queue], now):
+            self.places.keep_behind(gate, place)
+        else:
+            return True
+        return False
 
-    def _verdict(self, last: StateRecord | None, record: TaskRecord, now: float, at: str) -> StateRecord | None:
+    def _verdict(self, last: StateRecord | None, record: TaskRecord, now: float) -> StateRecord | None:
         """Return the final line of a task that must not start any more, else None."""
+        at, why = timestamp(now), ""
         if record.expires and epoch(record.expires) <= now:
-            error = {"type": "pmtq.exceptions.TaskRevokedError", "message": f"it expired at {record.expires}"}
-            return StateRecord(record.task_id, REVOKED, at=at, error=error)
-        return verdict_on_the_lost(last, record.function, at, acks_late=self._known[record.function])
+            why = f"it expired at {record.expires}"
+        elif f"{REVOKE} {record.task_id}" in self.ledger.controls:
+            why = "it was revoked while it ran, so it is not started again"
+        if why:
+            error = {"type": "pmtq.exceptions.TaskRevokedError", "message": why}
+            return StateRecord(record.task_id, REVOKED, at=at, error=error, record=record)
+        return verdict_on_the_lost(last, record, at, acks_late=self._known[record.function].acks_late)
 
     def _leave(self, place: Place, record: TaskRecord) -> None:
         """Leave a record for a worker that can run it; say so once for each function."""
         self.places.left.append(place)
         if record.function not in self.unknown:
-            self.unknown.add(record.function)
+            self.unknown[record.function] = record.task_id
             logger.warning(
                 "Task %s stays in the queue for a worker that knows %s%s; this one knows %s",
                 record.task_id,

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,8 +18,43 @@ DEFAULT_QUEUE = "celery"
 """The queue that serves tasks without a queue of their own; Celery's name for it, so that ``-Q`` lists carry over."""
 DEFAULT_URL = "file://queue_dir"
 
-_QUEUE_FILE = re.compile(r"queue(?:\.(?P<name>[\w-]+))?\.jsonl")
-_SEALED_QUEUE = re.compile(r"queue(?:\.(?P<name>[\w-]+))?\.(?P<generation>\d+)\.jsonl")
+_SERVERS = ("amqp", "amqps", "pyamqp", "redis", "rediss", "sqs", "mongodb")
+"""The schemes of brokers that programs written for Celery name."""
+_WAYS_OUT = (
+    f"Either override it for this run: PMTQ_BROKER_URL={DEFAULT_URL}, or write the folder into the code: "
+    f'PMTQ("…", broker="{DEFAULT_URL}")'
+)
+_PRIORITY = re.compile(r"(?:(?P<queue>[\w-]+)\.)?p(?P<priority>[1-9])")
+_NAME = r"(?P<name>(?:[\w-]+\.)?p[1-9]|[\w-]+)"
+_QUEUE_FILE = re.compile(rf"queue(?:\.{_NAME})?\.jsonl")
+_SEALED_QUEUE = re.compile(rf"queue(?:\.{_NAME})?\.(?P<generation>\d+)\.jsonl")
+
+
+def with_priority(queue: str, priority: int) -> str:
+    """Return the name under which the records of ``queue`` with that priority have a file of their own: ``low.p9``."""
+    if not priority:
+        return queue
+    return f"p{priority}" if queue == DEFAULT_QUEUE else f"{queue}.p{priority}"
+
+
+def priority_of(name: str) -> tuple[str, int]:
+    """Return the queue and the priority that the name of a queue file stands for."""
+    match = _PRIORITY.fullmatch(name)
+    return (match["queue"] or DEFAULT_QUEUE, int(match["priority"])) if match else (name, 0)
+
+
+def _why_no_folder(url: str) -> str:
+    """Say what ``url`` is instead of a folder, and what it may have been meant to be."""
+    scheme, colon, _ = url.partition("://")
+    if url.startswith("<"):
+        return "is a placeholder that nobody has filled in"
+    if not colon:
+        return f"has no scheme (for a folder write file://{url})"
+    if scheme in _SERVERS:
+        return "names a server, and this engine works in a folder"
+    near = get_close_matches(scheme, ["file", *_SERVERS], n=1)
+    hint = f" (did you mean {near[0]}://?)" if near else ""
+    return f"has a scheme that is not known{hint}, and this engine works in a folder"
 
 
 class Folder:
@@ -30,22 +66,15 @@ class Folder:
         self.results = path / "results.jsonl"
         self.rejected = path / "rejected.jsonl"
         self.workers = path / "workers"
+        self.logs = path / "logs"
         self.sealed = path / "sealed"
         self.next_results = self.sealed / "results.next.jsonl"
 
     @classmethod
     def from_url(cls, url: str) -> Folder:
         """Return the folder that ``file://queue_dir`` (relative) or ``file:///var/queue`` (absolute) names."""
-        if "://" not in url:
-            raise ImproperlyConfigured(
-                f"the broker URL {url!r} has no scheme. Nothing was queued. For a folder write file://{url}"
-            )
         if not url.startswith("file://"):
-            raise ImproperlyConfigured(
-                f"the broker URL {url!r} names a server, and this engine works in a folder. Nothing was queued. Either "
-                f"override it for this run: PMTQ_BROKER_URL={DEFAULT_URL}, or write the folder into the code: "
-                f'PMTQ("…", broker="{DEFAULT_URL}")'
-            )
+            raise ImproperlyConfigured(f"the broker URL {url!r} {_why_no_folder(url)}. Nothing was queued. {_WAYS_OUT}")
         path = Path(unquote(url.removeprefix("file://"))).expanduser()
         if not path.name:
             raise ImproperlyConfigured(f"the broker URL {url!r} names no folder. Write it as {DEFAULT_URL}")
@@ -98,6 +127,10 @@ class Folder:
     def notes(self, name: str) -> Path:
         """Return the file where that worker keeps outcomes it has not posted yet."""
         return self.workers / f"{name}.notes"
+
+    def inbox(self, name: str) -> Path:
+        """Return the file where that worker is told to change something."""
+        return self.workers / f"{name}.inbox"
 
     def worker_names(self) -> list[str]:
         """Return the names of all workers that left a file, alive or not."""

@@ -11,10 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pmtq.records import StateRecord
-from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, RETRY, STARTED
+from pmtq.records import StateRecord, TaskRecord, epoch
+from pmtq.states import FAILURE, FINAL_STATES, FORGOTTEN, LOST, RELEASED, RETRY, STARTED
 
 MAX_STARTS = 3
+REVOKE, PAUSE, RATE_LIMIT, TIME_LIMIT, PACED, MOVED = "revoke", "pause", "rate_limit", "time_limit", "paced", "moved"
+"""First words of control lines: ``revoke ID``, ``moved ID`` with the name of the one file in which its record counts,
+``pause queue NAME``, ``pause task NAME``, ``rate_limit TASK``, ``time_limit TASK``; and, written when the results start
+afresh, ``paced NAME`` with the time of the last start."""
+BEGUN = "begun"
+"""What a worker's notes may say besides outcomes: true, that all it has taken has begun; false, that nothing more has."""
 _MOVES = frozenset({STARTED, RELEASED, LOST, RETRY})
 
 
@@ -27,6 +33,12 @@ class Ledger:
         """Ids of the tasks that are done with."""
         self.open: dict[str, StateRecord] = {}
         """The last move of each task that began and has not ended, in the order of those moves."""
+        self.controls: dict[str, StateRecord] = {}
+        """What people have set for all workers, such as ``pause queue low``, and the line that says so."""
+        self.paced: dict[str, float] = {}
+        """When the last start was, in seconds since 1970, that counts for a rate limit or a throttled key."""
+        self.forgotten: set[str] = set()
+        """Ids of tasks whose results are to leave the files. Those that are not in ``final`` have theirs in a sealed one."""
         self.sealed: dict[str, int] = {}
         """Sealed queue files by name, and how many of their bytes have been carried over."""
 
@@ -36,19 +48,54 @@ class Ledger:
         for state in states:
             task_id, status = state.task_id, state.status
             if task_id in final:
+                if status == FORGOTTEN:
+                    self.forgotten.add(task_id)
                 continue
             if status in FINAL_STATES:
                 final.add(task_id)
                 opened.pop(task_id, None)
+                if self.controls:
+                    self._forget_wishes_for(task_id)
             elif status in _MOVES:
                 opened.pop(task_id, None)  # behind the others again: the order of `open` is the order of the moves
                 opened[task_id] = state
-            elif state.sealed:
-                self.sealed[state.sealed] = state.size
-            else:
+                if state.pace:
+                    self.paced.update(dict.fromkeys(state.pace, epoch(state.at)))
+            elif not self._note(state):
                 continue  # a progress report: whoever held the task holds it still
             effective.append(state)
         return effective
+
+    def snapshot(self) -> list[StateRecord]:
+        """Return the lines that say the same about all that is not done with, and what is still to be erased."""
+        paced = [StateRecord(control=f"{PACED} {name}", result=at) for name, at in self.paced.items()]
+        forgotten = [StateRecord(task_id, FORGOTTEN) for task_id in self.forgotten]
+        return [*self.open.values(), *self.controls.values(), *paced, *forgotten]
+
+    def _note(self, state: StateRecord) -> bool:
+        """Take in a line that moves no task; say whether it changed anything for any."""
+        if state.status == FORGOTTEN:
+            self.forgotten.add(state.task_id)
+        elif state.sealed:
+            self.sealed[state.sealed] = state.size
+        elif state.control:
+            self._set(state)
+        return bool(state.sealed or state.control)
+
+    def _forget_wishes_for(self, task_id: str) -> None:
+        """Take back what people have set for one task, because it has ended."""
+        for kind in (REVOKE, MOVED):
+            self.controls.pop(f"{kind} {task_id}", None)
+
+    def _set(self, state: StateRecord) -> None:
+        """Take in what a person has set; a value of null takes it back."""
+        kind, _, name = state.control.partition(" ")
+        if kind == PACED:
+            self.paced[name] = float(state.result)
+        elif state.result is None:
+            self.controls.pop(state.control, None)
+        else:
+            self.controls[state.control] = state
 
     def holders(self) -> set[str]:
         """Return the names of the workers that hold a task, alive or not."""
@@ -63,28 +110,54 @@ class Ledger:
 
         A worker runs its tasks in the order it took them and notes each outcome at once, so only the first that has
         no outcome can have begun: that one is LOST, its start counts. The others are RELEASED as if never taken.
+        Where it is otherwise, a note says so: in an event loop all have begun, and none if it was ended for one.
         """
         held = {(state.task_id, state.attempt): state for state in self.held_by(worker)}
         # Notes left over from an earlier batch speak of attempts that are settled. A release takes its attempt back.
         lines = [line for line in noted if held.pop((line.task_id, line.attempt + (line.status == RELEASED)), None)]
+        begun = _begun(noted, len(held))
         for position, state in enumerate(held.values()):
-            status, attempt = (RELEASED, state.attempt - 1) if position else (LOST, state.attempt)
-            lines.append(StateRecord(state.task_id, status, attempt=attempt, worker=worker, at=at))
+            status, attempt = (LOST, state.attempt) if position < begun else (RELEASED, state.attempt - 1)
+            line = StateRecord(state.task_id, status, attempt=attempt, worker=worker, at=at)
+            lines.append(carry(state, line))
+            line.deaths += status == LOST
         return lines
+
+
+def _begun(noted: list[StateRecord], held: int) -> int:
+    """Return how many of the ``held`` tasks without an outcome can have begun."""
+    said = [line.result for line in noted if line.control == BEGUN]
+    return (held if said[-1] else 0) if said else 1
 
 
 def start(last: StateRecord | None, task_id: str, worker: str, at: str) -> StateRecord:
     """Return the line with which ``worker`` takes a task whose last move was ``last``."""
-    return StateRecord(task_id, STARTED, None, last.attempt + 1 if last else 1, worker, at)
+    if last is None:
+        return StateRecord(task_id, STARTED, None, 1, worker, at)
+    return carry(last, StateRecord(task_id, STARTED, None, last.attempt + 1, worker, at))
 
 
-def verdict_on_the_lost(last: StateRecord | None, function: str, at: str, *, acks_late: bool) -> StateRecord | None:
+def release(started: StateRecord, at: str) -> StateRecord:
+    """Return the line that gives a task back which was taken with ``started`` and has not begun."""
+    return carry(started, StateRecord(started.task_id, RELEASED, None, started.attempt - 1, started.worker, at))
+
+
+def carry(last: StateRecord, line: StateRecord) -> StateRecord:
+    """Write into a task's next line what its last one remembered of the tries before; return the line."""
+    line.retries, line.deaths, line.changes = last.retries, last.deaths, last.changes
+    return line
+
+
+def verdict_on_the_lost(
+    last: StateRecord | None, record: TaskRecord, at: str, *, acks_late: bool
+) -> StateRecord | None:
     """Return the FAILURE of a task that must not start again because its last worker died, else None."""
-    if last is None or last.status != LOST or (acks_late and last.attempt < MAX_STARTS):
+    if last is None or last.status != LOST or (acks_late and last.deaths < MAX_STARTS):
         return None
     if acks_late:
-        why = f"{last.attempt} workers died while running it, the last one {last.worker}. Mend {function} and send it again"
+        why = f"{last.deaths} workers died while running it, the last one {last.worker}. Mend {record.function} and send it again"
     else:
         why = f"worker {last.worker} died while running it, and with acks_late=False a task is started once at most"
-    error = {"type": "pmtq.exceptions.WorkerLostError", "message": f"{function}: {why}"}
-    return StateRecord(last.task_id, FAILURE, None, last.attempt, last.worker, at, error=error)
+    error = {"type": "pmtq.exceptions.WorkerLostError", "message": f"{record.function}: {why}"}
+    line = StateRecord(last.task_id, FAILURE, None, last.attempt, last.worker, at, error=error, record=record)
+    return carry(last, line)

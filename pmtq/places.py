@@ -6,7 +6,8 @@ is a hint: it can be dropped and found again by reading the queue from the top.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 import msgspec
@@ -19,8 +20,10 @@ from pmtq.states import FINAL_STATES, RETRY, STARTED
 class Place(msgspec.Struct, order=True, gc=False):
     """Where a record stands that was read and not run. Earlier places sort first."""
 
+    rank: int
+    """The lower, the earlier: its priority with the sign turned."""
     queue: int
-    """Which of the worker's queues."""
+    """Which of the files that the worker reads."""
     start: int
     end: int
     task_id: str
@@ -37,14 +40,19 @@ class Places:
         """A heap of records that were passed over and may run now."""
         self.later: list[tuple[float, Place]] = []
         """A heap of records that wait for their time."""
+        self.behind: dict[str, list[Place]] = {}
+        """Heaps of records that wait for a gate to open, by the gate's name."""
         self.left: list[Place] = []
         """Records of functions that this worker does not know."""
         self.unread: set[str] = set()
         """The other way round: ids of which the end is known, and the record was not come to yet."""
 
+        self.twice: set[str] = set()
+        """Ids of records that stand in two files, because they were moved."""
+
     def clear(self, final: set[str]) -> None:
         """Forget every place, because the queues are read again from the top."""
-        for places in (self.held, self.ready, self.later, self.left):
+        for places in (self.held, self.ready, self.later, self.behind, self.left, self.twice):
             places.clear()
         self.unread = set(final)
 
@@ -53,7 +61,7 @@ class Places:
         for state in states:
             place = self.held.pop(state.task_id, None)
             if state.status in FINAL_STATES:
-                if place is None:
+                if place is None or state.task_id in self.twice:
                     self.unread.add(state.task_id)
             elif place and state.status == STARTED:
                 self.held[state.task_id] = place
@@ -69,16 +77,33 @@ class Places:
         else:
             heappush(self.ready, place)
 
-    def take_due(self, now: float) -> Iterator[Place]:
-        """Hand out the places of records that may run now, in file order, forgetting them."""
+    def come_to(self, task_id: str) -> None:
+        """Note that the record of a task that has ended was come to; one that was moved stands in another file as well."""
+        if task_id not in self.twice:
+            self.unread.discard(task_id)
+
+    def keep_behind(self, gate: str, place: Place) -> None:
+        """Remember a record that may run when ``gate`` has opened."""
+        heappush(self.behind.setdefault(gate, []), place)
+
+    def take_due(self, now: float, rank: int, opens: Callable[[str], float]) -> Iterator[Place]:
+        """Hand out the places of records up to ``rank`` that may run now, in file order, forgetting them.
+
+        ``opens`` tells when a gate opens. It is asked anew for each place: one that starts may close its gate behind it.
+        """
         while self.later and self.later[0][0] <= now:
             heappush(self.ready, heappop(self.later)[1])
-        while self.ready:
+        while self.ready and self.ready[0].rank <= rank:
             yield heappop(self.ready)
+        for gate, places in list(self.behind.items()):
+            while places and places[0].rank <= rank and opens(gate) <= now:
+                yield heappop(places)
+            if not places:
+                self.behind.pop(gate, None)
 
-    def next_due(self) -> float | None:
-        """Return when the next record may run, in seconds since 1970; None if none waits for its time."""
-        return self.later[0][0] if self.later else None
+    def next_due(self, opens: Callable[[str], float]) -> float:
+        """Return when the next record may run, in seconds since 1970; infinite if none waits for a time."""
+        return min([*(until for until, _ in self.later[:1]), *map(opens, self.behind)], default=math.inf)
 
     def forget_done(self, ledger: Ledger) -> None:
         """Forget records of unknown functions that another worker has meanwhile run."""
@@ -90,5 +115,6 @@ class Places:
     def owed(self, ledger: Ledger) -> list[Place]:
         """Return the places of all records that are not done with, in file order."""
         places = [*self.held.values(), *self.ready, *(place for _, place in self.later), *self.left]
-        self.unread -= {place.task_id for place in places}
+        places += [place for gated in self.behind.values() for place in gated]
+        self.unread -= {place.task_id for place in places} - self.twice
         return sorted(place for place in places if place.task_id not in ledger.final)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,10 @@ class Presence:
         self.name = name
         self._path = folder.worker(name)
         self._descriptor = -1
-        self._facts = facts
+        self._facts = dict(facts)
         self._take_name()
         try:
+            disk.remove(folder.inbox(name))  # what stands there was said to a namesake that died
             self.notes = Notes(folder.notes(name))
         except BaseException:
             disk.remove(self._path)
@@ -63,6 +65,9 @@ class Presence:
             if os.name != "posix" or os.fstat(self._descriptor).st_nlink:
                 break
             os.close(self._descriptor)
+        self._show_facts()
+
+    def _show_facts(self) -> None:
         os.ftruncate(self._descriptor, 0)
         facts = msgspec.json.format(msgspec.json.encode(self._facts)) + b"\n"
         disk.append(self._descriptor, facts, self._path, 0)
@@ -77,6 +82,12 @@ class Presence:
         except WorkerNameTaken as error:
             raise OperationalError(f"{error} Our own file was removed meanwhile.") from error
 
+    def update(self, **facts: Any) -> None:
+        """Show other facts to whoever opens the file from now on."""
+        self._facts |= facts
+        if self._descriptor >= 0:
+            self._show_facts()
+
     def leave(self) -> None:
         """Remove the name's files. Call it only when every task was ended or given back."""
         self.notes.close()
@@ -84,6 +95,11 @@ class Presence:
         disk.remove(self._path)
         os.close(self._descriptor)
         self._descriptor = -1
+
+    def abandon(self) -> None:
+        """Free the name and leave its files, as if the process had been killed."""
+        self.after_fork()
+        self.notes.close()
 
     def after_fork(self) -> None:
         """Let go of the name in a forked child, so that its parent does not look alive after its death."""
@@ -111,6 +127,9 @@ class Notes:
         finally:
             os.close(descriptor)
         self._end = _COUNT_BYTES + _count(self._map[:_COUNT_BYTES])
+        self._written = NOTES_BYTES
+        """Up to where the file may hold something, lines that were cleared included."""
+        self._kept = _COUNT_BYTES
 
     def add(self, line: bytes) -> bool:
         """Keep one more line; return False, keeping nothing, when it does not fit."""
@@ -120,17 +139,30 @@ class Notes:
         self._map[self._end : end] = line
         self._map[:_COUNT_BYTES] = b"%07d\n" % (end - _COUNT_BYTES)
         self._end = end
+        self._written = max(self._written, end)
         return True
+
+    def keep(self, line: bytes) -> None:
+        """Forget the lines, and begin with this one from now on: whoever buries us is to know it all the time."""
+        self._kept = _COUNT_BYTES
+        self.clear()
+        if self.add(line):
+            self._kept = self._end
 
     def clear(self) -> None:
         """Forget the lines, because they stand in the results file now."""
-        if self._end > _COUNT_BYTES:
-            self._map[:_COUNT_BYTES] = b"0000000\n"
-            self._end = _COUNT_BYTES
+        if self._end > self._kept:
+            self._map[:_COUNT_BYTES] = b"%07d\n" % (self._kept - _COUNT_BYTES)
+            self._end = self._kept
+
+    def wipe(self) -> None:
+        """Leave no byte of the lines that were cleared: what a client wants forgotten may be among them."""
+        self._map[self._end : self._written] = bytes(self._written - self._end)
+        self._written = self._end
 
     def lines(self) -> list[bytes]:
-        """Return the lines that are kept."""
-        return self._map[_COUNT_BYTES : self._end].splitlines()
+        """Return the lines that have come since the last ``clear``."""
+        return self._map[self._kept : self._end].splitlines()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -146,27 +178,36 @@ class Remains:
 
     def lines(self) -> list[bytes]:
         """Return the outcomes that the dead worker had noted and not posted."""
-        try:
-            descriptor = disk.open_file(self._folder.notes(self._name), create=False)
-        except FileNotFoundError:
-            return []
-        try:
-            data = disk.read_at(descriptor, NOTES_BYTES, 0)
-        finally:
-            os.close(descriptor)
-        return data[_COUNT_BYTES : _COUNT_BYTES + _count(data[:_COUNT_BYTES])].splitlines()
+        return noted(self._folder, self._name)
 
     def close(self, *, bury: bool) -> None:
         """Free the name; with ``bury`` remove its files first, because all they said has been posted."""
         try:
             if bury:
-                disk.remove(self._folder.notes(self._name))
-                disk.remove(self._folder.worker(self._name))
+                for path in (self._folder.notes, self._folder.inbox, self._folder.worker):
+                    disk.remove(path(self._name))
         except OperationalError as error:
             logger.warning("%s The next worker that looks tries again.", error)
         finally:
             if self._descriptor is not None:
                 os.close(self._descriptor)
+
+
+def noted(folder: Folder, name: str, *, posted: bool = False) -> list[bytes]:
+    """Return the outcomes that a worker has noted and not posted.
+
+    With ``posted`` also those before that were not written over yet; the last lines may be torn.
+    """
+    try:
+        descriptor = disk.open_file(folder.notes(name), create=False)
+    except FileNotFoundError:
+        return []
+    try:
+        data = disk.read_at(descriptor, NOTES_BYTES, 0)
+    finally:
+        os.close(descriptor)
+    end = len(data) if posted else _COUNT_BYTES + _count(data[:_COUNT_BYTES])
+    return data[_COUNT_BYTES:end].splitlines()
 
 
 def find_remains(folder: Folder, name: str) -> Remains | None:
@@ -187,13 +228,22 @@ def living(folder: Folder) -> list[dict[str, Any]]:
     for name in folder.worker_names():
         remains = find_remains(folder, name)
         if remains is None:
-            try:
-                facts.append(msgspec.json.decode(folder.worker(name).read_bytes()))
-            except (OSError, msgspec.DecodeError):
-                continue  # it is just starting or just leaving
+            facts += _facts_in(folder.worker(name))
         else:
             remains.close(bury=False)
     return facts
+
+
+def _facts_in(path: Path) -> list[dict[str, Any]]:
+    """Return what stands in a worker's file; nothing for one that is just starting or just leaving."""
+    for nap in (0.001, 0.01, 0.0):
+        try:
+            return [msgspec.json.decode(path.read_bytes())]
+        except OSError:
+            break
+        except msgspec.DecodeError:
+            time.sleep(nap)  # it is being written, once at the start and whenever they change
+    return []
 
 
 def _count(head: bytes) -> int:

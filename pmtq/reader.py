@@ -18,6 +18,8 @@ from pmtq.records import MAX_RECORD_BYTES, TaskRecord
 from pmtq.scan import Item, Scanner, is_complete, oversize
 
 _OWN_ID = b'{"task_id":"'
+MOVED_MARK = b'"moved"'
+"""What a line holds that is a copy of one in another place."""
 _FINGERPRINT = 64
 """So many bytes before the reading position must still be the same, else somebody edited the file."""
 
@@ -87,13 +89,22 @@ class QueueReader:
         return items
 
     def take_plain(self, size: int) -> bytes:
-        """Hand out the next lines as they stand, if each of them begins with its own id; else nothing."""
+        """Hand out the next lines as they stand, if each of them begins with its own id and stands nowhere else; else nothing."""
         data = b"" if self._items else self.journal.read(self._offset, size)
-        if data.count(b"\n" + _OWN_ID) + data.startswith(_OWN_ID) != data.count(b"\n"):
+        if data.count(b"\n" + _OWN_ID) + data.startswith(_OWN_ID) != data.count(b"\n") or MOVED_MARK in data:
             return b""
         self._offset += len(data)
         self._before = (self._before + data[-_FINGERPRINT:])[-_FINGERPRINT:]
         return data
+
+    def holds_copies(self) -> bool:
+        """Say whether a line that was not handed out yet may be a copy, whose task may have ended in its other place."""
+        offset = self.position()
+        while data := self.journal.read(offset, 16 * CHUNK):
+            if MOVED_MARK in data:
+                return True
+            offset += len(data)
+        return False
 
     def read_again(self, start: int, end: int, task_id: str) -> TaskRecord | None:
         """Return a record that was handed out before, from its place; None if something else stands there now."""

@@ -41,8 +41,52 @@ class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """Not to be run before this time."""
     expires: str = ""
     """Not to be run from this time on."""
+    priority: int = 0
+    """0 to 9, the highest first; those above 0 stand in a queue file of their own."""
+    retries: int = 0
+    """So many tries were made before it was posted."""
+    time_limit: float = 0.0
+    """Seconds after which it is ended with its process; 0 for no limit of its own."""
+    soft_time_limit: float = 0.0
+    """Seconds after which ``SoftTimeLimitExceeded`` is raised in it."""
+    ignore_result: bool | None = None
+    """Whether the value is thrown away; None leaves that to the task."""
+    shadow: str = ""
+    """The name that logs show instead of the function's."""
+    headers: dict[str, Any] | None = None
+    """What the caller wants the task to know besides its arguments."""
+    parent_id: str = ""
+    """The task that posted this one while it ran."""
+    root_id: str = ""
+    """The first task in the line of parents."""
+    group_id: str = ""
+    unique_key: str = ""
+    """Calls with the same key are one call; the others end as IGNORED."""
+    debounce: float = 0.0
+    """Seconds for which it waits for a later call with its key, which then runs in its place."""
+    throttle: float = 0.0
+    """Seconds after a start in which other calls with its key are not run."""
+    moved: bool = False
+    """A copy, put where it runs earlier; the first one that is come to is run."""
     v: int = FORMAT_VERSION
     """A record of a later format is left for a worker that can read it."""
+
+    def asks_for_more(self) -> bool:
+        """Say whether it asks for anything but to be run in its turn."""
+        return bool(
+            self.eta
+            or self.expires
+            or self.unique_key
+            or self.moved
+            or self.time_limit
+            or self.soft_time_limit
+            or self.ignore_result is not None
+            or self.v > FORMAT_VERSION
+        )
+
+    def changed(self, changes: dict[str, Any]) -> TaskRecord:
+        """Return the record as it is to be run again, with what its last try wanted changed."""
+        return msgspec.convert({**msgspec.to_builtins(self), **changes}, TaskRecord)
 
     def arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the positional and the keyword arguments of the call."""
@@ -66,9 +110,24 @@ class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
     runtime: float = 0.0
     """Seconds the function ran."""
     eta: str = ""
+    """After RETRY: not to be run again before this time."""
     error: dict[str, Any] | None = None
     """``type`` and ``message`` of the exception, and its ``args`` where JSON can hold them."""
     traceback: str = ""
+    retries: int = 0
+    """How often it has asked to be tried again so far."""
+    deaths: int = 0
+    """How many workers have died while they ran it so far."""
+    changes: dict[str, Any] | None = None
+    """The fields of the task record that it wants changed when it is tried again."""
+    children: list[str] | None = None
+    """The tasks it posted while it ran."""
+    pace: list[str] | None = None
+    """On a start that others must keep a distance from: the rate limits and keys that it counts for."""
+    record: TaskRecord | None = None
+    """With a failure: the call itself, so that it can be posted again after its queue file was cleared."""
+    control: str = ""
+    """Instead of a task: what a person has set for all workers, ``pause queue low``; the value stands in ``result``."""
     sealed: str = ""
     """Instead of a task: the name of a queue file that was sealed (see ``sealing``) …"""
     size: int = 0

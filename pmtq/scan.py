@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoc
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 _USE_A_FILE = "Put the data into a file and send its path"
 BLOCK_START, BLOCK_END = b"--{", b"}--"
+DERIVED_ID = "by-hand-"
+"""So begin the ids of records that came without one."""
 _BOM = b"\xef\xbb\xbf"
 _NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -49,6 +51,8 @@ class Item(msgspec.Struct, gc=False):
     """Offset of the first byte in the file."""
     end: int
     record: TaskRecord | Fault
+    is_plain: bool = False
+    """It asks for nothing but to be run: no time, no key, and it was written by a client of this version."""
 
 
 class _Slip(Exception):
@@ -84,12 +88,12 @@ class Scanner:
             records = list(map(decode_task, pieces))
         except _NOT_JSON:
             return self._scan_one_by_one(lines, pieces, offset)
-        ours = all(record.sent and record.task_id and not (record.eta or record.expires) for record in records)
+        ours = all(one.sent and one.task_id and not one.asks_for_more() for one in records)
         if not ours or max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
             return self._scan_one_by_one(lines, pieces, offset)
         self.consumed = len(lines)
         ends = list(accumulate([len(piece) + 1 for piece in pieces], initial=offset))
-        return list(map(Item, ends, ends[1:], records))
+        return list(map(Item, ends, ends[1:], records, repeat(True)))
 
     def _scan_one_by_one(self, lines: bytes, pieces: list[bytes], offset: int) -> list[Item]:
         """Do the same with a closer look, where a person or another program may have had a hand in it."""
@@ -127,7 +131,7 @@ class Scanner:
         # What an editor changes without being asked, line ends and a mark at the top, makes no other record of it.
         visible = b"\n".join(line.rstrip() for line in source.removeprefix(_BOM).splitlines())
         digest = hashlib.blake2b(visible, digest_size=8, salt=str(self._generation).encode())
-        return f"by-hand-{digest.hexdigest()}"
+        return f"{DERIVED_ID}{digest.hexdigest()}"
 
     @staticmethod
     def _end_of_block(lines: bytes, start: int, position: int) -> int:
@@ -151,7 +155,7 @@ class Scanner:
 def oversize(size: int, digest: str) -> Fault:
     """Return the fault for a line too long to be loaded, given its length and a digest of its bytes."""
     reason = f"the record has {size:,} bytes; the limit is {MAX_RECORD_BYTES:,}"
-    return Fault(f"by-hand-{digest}", reason, 0, 1, "", _USE_A_FILE)
+    return Fault(f"{DERIVED_ID}{digest}", reason, 0, 1, "", _USE_A_FILE)
 
 
 def with_task_id(source: bytes, task_id: str) -> bytes:

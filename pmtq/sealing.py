@@ -99,12 +99,13 @@ def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, 
     with journal.hold(PATIENCE):
         # What other workers have taken or ended stands a little way ahead; behind the last of it all is untouched.
         for item in reader if ahead else ():
-            ahead.discard(item.record.task_id)
+            if not getattr(item.record, "moved", False):  # the line it was moved from may stand in another file
+                ahead.discard(item.record.task_id)
             if item.record.task_id not in ledger.final:
                 owed.append((item.start, item.end, item.record.task_id))
             if not ahead:
                 break
-        if reader.position() == sum(end - start for start, end, _ in owed):
+        if reader.position() == sum(end - start for start, end, _ in owed) and not reader.holds_copies():
             return  # nothing in it is done with
         target = folder.sealed_queue(reader.name, generation(folder, reader.name, ledger))
         disk.make_folder(folder.sealed)
@@ -167,12 +168,15 @@ def sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
         journal.close()
 
 
-def expire(folder: Folder, ledger: Ledger, now: float) -> None:
-    """Remove results that were sealed long ago, unless a queue file that was half carried over needs them."""
-    if all(path.name in ledger.sealed for _, _, path in folder.sealed_queues()):
+def expire(folder: Folder, ledger: Ledger, now: float, seconds: float | None = RESULT_EXPIRES) -> None:
+    """Remove results that were sealed more than ``seconds`` ago; None and 0 keep them for ever.
+
+    Not while a queue file that was half carried over needs them.
+    """
+    if seconds and all(path.name in ledger.sealed for _, _, path in folder.sealed_queues()):
         for path in folder.sealed_results():
             with contextlib.suppress(FileNotFoundError):  # another worker was faster
-                if now - path.stat().st_mtime > RESULT_EXPIRES:
+                if now - path.stat().st_mtime > seconds:
                     disk.remove(path)
 
 
@@ -225,7 +229,7 @@ def _renew_results(folder: Folder, results: Journal, ledger: Ledger) -> None:
         if names:
             last = max(names, key=lambda name: _number(name, folder, queue))
             newest[last] = ledger.sealed[last]
-    lines = [*ledger.open.values(), *(StateRecord(sealed=name, size=size) for name, size in newest.items())]
+    lines = [*ledger.snapshot(), *(StateRecord(sealed=name, size=size) for name, size in newest.items())]
     draft = folder.next_results.with_suffix(".draft")
     disk.make_folder(folder.sealed)
     disk.remove(draft)

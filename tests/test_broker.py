@@ -100,3 +100,57 @@ def test_a_folder_that_every_user_may_write_is_refused(broker, folder):
         broker.publish(record(1))
 
     assert list(folder.path.iterdir()) == []
+
+
+def test_records_with_a_priority_stand_in_a_file_of_their_own(broker, folder):
+    for number, (queue, priority) in enumerate([("celery", 0), ("celery", 9), ("low", 9), ("low", 1), ("celery", 9)]):
+        broker.publish(record(number, priority=priority), queue)
+
+    found = {name: [line["task_id"] for line in read_lines(folder.queue(name))] for name in folder.queue_names()}
+    assert found == {"celery": ["t0"], "p9": ["t1", "t4"], "low.p9": ["t2"], "low.p1": ["t3"]}
+
+
+@pytest.mark.parametrize("name", ["p9", "low.p9"])
+def test_the_name_of_a_prioritys_file_is_no_queue_to_publish_to(broker, folder, name):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        broker.publish(record(1), name)
+
+    assert str(caught.value) == (
+        f"the queue name {name!r} is the one of a priority's file. Nothing was queued. Choose another one"
+    )
+    assert not folder.path.exists()
+
+
+def test_records_for_several_files_are_one_write_each_in_their_order(broker, folder, monkeypatch):
+    writes = []
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: writes.append(data) or real(descriptor, data))
+
+    broker.publish_all([
+        (record(1), "celery", False),
+        (record(2), "low", False),
+        (record(3, priority=9), "celery", False),
+        (record(4), "celery", False),
+    ])  # fmt: skip
+
+    assert [data.count(b"\n") for data in writes] == [2, 1, 1]
+    assert [line["task_id"] for line in read_lines(folder.queue())] == ["t1", "t4"]
+
+
+@pytest.mark.parametrize("bad", [(record(2, params=["x" * MAX_RECORD_BYTES]), "low"), (record(2), "../elsewhere")])
+def test_of_records_for_several_files_none_is_queued_when_one_is_refused(broker, folder, bad):
+    with pytest.raises((NotSerializable, ImproperlyConfigured)):
+        broker.publish_all([(record(1), "celery", False), (*bad, False)])
+
+    assert read_lines(folder.queue()) == []
+
+
+def test_only_what_must_survive_a_power_cut_is_waited_for(broker, monkeypatch):
+    from pmtq import disk
+
+    synced = []
+    monkeypatch.setattr(disk, "fsync", synced.append)
+
+    broker.publish_all([(record(1), "celery", False), (record(2), "low", True)])
+
+    assert len(synced) == 2  # the file and the folder that names it

@@ -1,11 +1,15 @@
 """Outcomes in, next tasks out: who gets which task, and what becomes of the tasks of the dead."""
 
 import logging
+import math
 import os
+import time
 
 import pytest
 
+from pmtq import sealing
 from pmtq.exceptions import OperationalError
+from pmtq.ledger import release
 from pmtq.records import StateRecord, encode
 from pmtq.states import FAILURE, LOST, RELEASED, RETRY, REVOKED, STARTED, SUCCESS
 from tests.support import NOW, all_states, life, post_by_hand, read_lines, success
@@ -265,10 +269,10 @@ def test_a_task_waits_for_its_time_and_the_others_do_not_wait_for_it(hand, send)
     one = hand("w1")
 
     assert ids(one.claim(5)) == ["now"]
-    assert one.claimer.places.next_due() == NOW + 10
+    assert one.claimer.next_due() == NOW + 10
     assert ids(one.claim(5, now=NOW + 9.9)) == []
     assert ids(one.claim(5, now=NOW + 10)) == ["later"]
-    assert one.claimer.places.next_due() is None
+    assert one.claimer.next_due() == math.inf
 
 
 def test_tasks_that_wait_come_in_the_order_of_their_times(hand, send):
@@ -288,6 +292,7 @@ def test_an_expired_task_is_revoked_and_not_run(hand, send, folder):
     assert ids(hand("w1").claim(2)) == ["b"]
     (revoked,) = [line for line in all_states(folder) if line["task_id"] == "a"]
     message = "it expired at 2027-01-15T07:59:59.000Z"
+    assert revoked.pop("record").items() >= {"task_id": "a", "function": "tasks.add", "params": [1, 2]}.items()
     assert revoked == {
         "task_id": "a",
         "status": REVOKED,
@@ -305,7 +310,7 @@ def test_a_task_of_an_unknown_function_is_left_for_a_worker_that_knows_it(hand, 
     with caplog.at_level(logging.WARNING):
         assert ids(one.claim(3)) == ["c"]
 
-    assert one.claimer.unknown == {"tasks.ship"}
+    assert one.claimer.unknown == {"tasks.ship": "a"}
     assert [record.getMessage() for record in caplog.records] == [
         "Task a stays in the queue for a worker that knows tasks.ship; this one knows tasks.add"
     ]
@@ -670,3 +675,359 @@ def test_a_second_record_with_the_id_of_a_task_that_has_ended_is_not_run_and_tha
         f"{folder.queue()} line 2: a task with the id a has ended before, so this one is not run. "
         "Give it another id, or none"
     )
+
+
+# --- priorities ------------------------------------------------------------------------------------------------------
+
+
+def test_the_highest_priority_is_claimed_first_and_within_one_the_oldest(hand, send):
+    """Sent in an order that no accident would put right."""
+    for number, priority in enumerate([0, 9, 3, 0, 9, 1, 3, 0]):
+        send(f"p{priority}-{number}", priority=priority)
+
+    assert ids(hand("w1").claim(8)) == ["p9-1", "p9-4", "p3-2", "p3-6", "p1-5", "p0-0", "p0-3", "p0-7"]
+
+
+def test_claims_of_one_at_a_time_come_in_the_same_order(hand, send):
+    for number in range(30):
+        send(f"p{number * 7 % 10}-{number:02}", priority=number * 7 % 10)
+
+    ran = hand("w1").run_all()
+
+    assert ran == sorted(ran, key=lambda name: (-int(name[1]), name))
+
+
+def test_over_several_queues_priority_goes_first_and_queues_in_turn_second(hand, send):
+    for number in range(2):
+        for queue in ("celery", "low"):
+            for priority in (0, 5):
+                send(f"p{priority}-{queue}{number}", queue=queue, priority=priority)
+
+    ran = hand("w1", queues=["celery", "low"]).run_all()
+
+    assert [name[:2] for name in ran] == ["p5"] * 4 + ["p0"] * 4
+    for queue in ("celery", "low"):
+        assert [name for name in ran if queue in name] == [
+            f"p5-{queue}0", f"p5-{queue}1", f"p0-{queue}0", f"p0-{queue}1"
+        ]  # fmt: skip
+
+
+def test_a_file_of_a_priority_that_appears_while_a_worker_runs_is_served_at_once(hand, send):
+    for number in range(3):
+        send(f"old{number}")
+    one = hand("w1")
+    assert ids(one.claim(1)) == ["old0"]
+
+    send("urgent", priority=9)
+    assert ids(one.claim(1)) == ["urgent"]
+    send("middle", priority=4)
+    send("urgent2", priority=9)
+
+    assert one.run_all() == ["urgent2", "middle", "old1", "old2"]
+
+
+def test_a_priority_of_a_queue_that_is_not_served_is_left_alone(hand, send):
+    send("a", queue="other", priority=9)
+    send("b", priority=1)
+    one = hand("w1")
+
+    assert (one.run_all(), one.claimer.has_work()) == (["b"], False)
+    assert hand("w2", queues=["other"]).run_all() == ["a"]
+
+
+def test_what_was_passed_over_does_not_go_before_a_higher_priority(hand, send):
+    for name in "ab":
+        send(name)
+    one = hand("w1")
+    assert ids(one.claim(0)) == []  # "a" was read, and not wanted
+    send("urgent", priority=2)
+
+    assert one.run_all() == ["urgent", "a", "b"]
+
+
+def test_what_has_waited_for_its_time_keeps_its_priority(hand, send):
+    send("low", eta="2027-01-15T08:00:10Z")
+    send("high", eta="2027-01-15T08:00:20Z", priority=9)
+    one = hand("w1")
+    assert one.run_all() == []
+
+    assert one.run_all(now=NOW + 20) == ["high", "low"]
+
+
+def test_a_task_of_a_dead_worker_keeps_its_priority(hand, send):
+    send("high", priority=9)
+    dead, heir = hand("w1"), hand("w2")
+    dead.claim()
+    send("b")
+    assert heir.claim(0) == []
+    dead.die()
+
+    assert heir.run_all(now=NOW + 1) == ["high", "b"]
+
+
+def test_a_claim_says_which_queue_it_is_from_whatever_its_priority(hand, send):
+    send("a", queue="low", priority=9)
+
+    (claim,) = hand("w1", queues=["low"]).claim()
+
+    assert (claim.queue, claim.record.priority) == ("low", 9)
+
+
+def test_priorities_are_exact_through_a_worker(app, add, work):
+    ran = []
+
+    @app.task(name="note")
+    def note(name):
+        ran.append(name)
+        if name == "p0-0":
+            note.apply_async(["p9-new"], priority=9)
+
+    for number in range(3):
+        for priority in (0, 3, 9):
+            note.apply_async([f"p{priority}-{number}"], priority=priority)
+    work(app)
+
+    first = ran.index("p9-new")
+    ran.remove("p9-new")
+    assert ran == [f"p{priority}-{number}" for priority in (9, 3, 0) for number in range(3)]
+    assert first >= 7
+
+
+# --- tries -----------------------------------------------------------------------------------------------------------
+
+
+def retry(claim, eta="2027-01-15T08:00:10.000Z", **changes):
+    """Return the line of a claim that is to be tried again."""
+    line = StateRecord(claim.started.task_id, RETRY, None, claim.started.attempt, claim.started.worker, AT, eta=eta)
+    line.retries, line.deaths = claim.started.retries + 1, claim.started.deaths
+    line.changes = changes or claim.started.changes
+    return line
+
+
+def seen(claim):
+    started = claim.started
+    return claim.record.params, started.attempt, started.retries, started.deaths
+
+
+def test_a_task_to_be_tried_again_waits_for_its_time_and_has_the_changed_arguments(hand, send):
+    send("a")
+    one = hand("w1")
+    (first,) = one.claim()
+    assert one.claim(outcomes=(retry(first, params=[7, 8]),)) == []
+
+    assert (one.claim(now=NOW + 9.9), one.claimer.next_due()) == ([], NOW + 10)
+    (second,) = one.claim(now=NOW + 10)
+    assert (seen(first), seen(second)) == (([1, 2], 1, 0, 0), ([7, 8], 2, 1, 0))
+
+
+def test_another_worker_tries_again_with_the_same_changes(hand, send):
+    send("a")
+    one = hand("w1")
+    (first,) = one.claim()
+    one.claim(0, outcomes=(retry(first, params=[7, 8]),))
+
+    (second,) = hand("w2").claim(now=NOW + 10)
+
+    assert seen(second) == ([7, 8], 2, 1, 0)
+
+
+def test_a_try_that_its_worker_died_of_counts_as_a_death_and_keeps_its_changes(hand, send, folder):
+    send("a")
+    one = hand("w1")
+    (first,) = one.claim()
+    one.claim(0, outcomes=(retry(first, eta=AT, params=[7, 8]),))
+    (second,) = one.claim()
+    one.die()
+
+    (third,) = hand("w2").claim()
+
+    assert (seen(second), seen(third)) == (([7, 8], 2, 1, 0), ([7, 8], 3, 1, 1))
+    assert life(folder, "a") == [(STARTED, 1), (RETRY, 1), (STARTED, 2), (LOST, 2), (STARTED, 3)]
+
+
+def test_a_try_that_was_given_back_before_it_began_keeps_its_changes(hand, send):
+    send("a")
+    one = hand("w1")
+    (first,) = one.claim()
+    one.claim(0, outcomes=(retry(first, eta=AT, params=[7, 8]),))
+    (second,) = one.claim()
+    one.claimer.exchange([release(second.started, AT)], NOW)
+
+    (third,) = hand("w2").claim()
+
+    assert (seen(second), seen(third)) == (([7, 8], 2, 1, 0), ([7, 8], 2, 1, 0))
+
+
+def test_a_task_may_be_tried_very_often_and_only_deaths_make_it_a_lost_one(hand, send, folder):
+    send("a")
+    one = hand("w1")
+    for _ in range(9):
+        (claim,) = one.claim()
+        one.claim(0, outcomes=(retry(claim, eta=AT),))
+    for number in range(3):
+        worker = hand(f"dying{number}")
+        (claim,) = worker.claim()
+        assert (claim.started.retries, claim.started.deaths) == (9, number)
+        worker.die()
+
+    assert hand("w2").claim() == []
+    (*_, failed) = all_states(folder)
+    assert (failed["status"], failed["attempt"], failed["retries"], failed["deaths"]) == (FAILURE, 12, 9, 3)
+
+
+def test_deaths_are_counted_over_the_tries_between_them(hand, send):
+    send("a")
+    dead = hand("w1")
+    dead.claim()
+    dead.die()
+    one = hand("w2")
+    (claim,) = one.claim()
+    one.claim(0, outcomes=(retry(claim, eta=AT),))
+
+    (again,) = hand("w3").claim()
+
+    assert (again.started.retries, again.started.deaths) == (1, 1)
+
+
+def test_with_acks_late_false_a_task_that_asks_for_it_is_tried_again(hand, send):
+    send("a")
+    one = hand("w1", {"tasks.add": False})
+    (claim,) = one.claim()
+
+    (again,) = one.claim(outcomes=(retry(claim, eta=AT),))
+
+    assert again.started.attempt == 2
+
+
+@pytest.mark.parametrize("moment", ["waits", "lost", "released", "runs"])
+def test_what_is_known_of_tries_survives_sealing(hand, send, folder, monkeypatch, moment):
+    send("a")
+    send("other")
+    one = hand("w1")
+    (first,) = one.claim()
+    one.claim(0, outcomes=(retry(first, eta=AT, params=[7, 8]),))
+    other = hand("w2")
+    if moment in {"lost", "released", "runs"}:
+        (second,) = [claim for claim in other.claim(5) if claim.record.task_id == "a"]
+    if moment == "lost":
+        other.die()
+        one.claim(0, now=NOW + 1)
+    if moment == "released":
+        other.claimer.exchange([release(second.started, AT)], NOW)
+    monkeypatch.setattr(sealing, "is_outgrown", lambda *_, **__: True)
+    one.claimer.tidy(time.time(), idle=True)
+    assert (folder.sealed / "results.0.jsonl").exists()
+    if moment == "runs":
+        other.die()
+
+    claims = {claim.record.task_id: seen(claim) for claim in hand("w3").claim(5, now=NOW + 2)}
+
+    died = moment in {"lost", "runs"}
+    assert claims["a"] == ([7, 8], 3 if died else 2, 1, int(died))
+
+
+@pytest.mark.parametrize("priority", [0, 9])
+def test_a_call_that_is_tried_again_is_carried_over_when_its_queue_is_cleared(
+    hand, send, folder, monkeypatch, priority
+):
+    send("a", priority=priority)
+    one = hand("w1")
+    (first,) = one.claim()
+    one.claim(0, outcomes=(retry(first, params=[7, 8]),))
+    monkeypatch.setattr(sealing, "is_outgrown", lambda *_, **__: True)
+    one.claimer.tidy(time.time(), idle=True)
+    one.claimer.tidy(time.time() + sealing.GRACE + 1, idle=True)
+    assert not [path for path in folder.sealed.iterdir() if path.name.startswith("queue")]
+
+    (second,) = one.claim(now=NOW + 10)
+
+    assert seen(second) == ([7, 8], 2, 1, 0)
+
+
+# --- what people set -------------------------------------------------------------------------------------------------
+
+
+def set_control(folder, text, result=True):
+    """Add a control line the way a client does."""
+    with folder.results.open("ab") as file:
+        file.write(encode(StateRecord(control=text, result=result, at=AT)) + b"\n")
+
+
+def test_a_task_that_was_revoked_before_it_began_is_not_run(hand, send, folder):
+    send("a")
+    send("b")
+    one = hand("w1")
+    one.claim(0)
+    set_control(folder, "revoke a")
+
+    assert one.run_all() == ["b"]
+    (revoked,) = [line for line in all_states(folder) if line.get("status") == REVOKED]
+    assert (revoked["task_id"], revoked["error"]["type"]) == ("a", "pmtq.exceptions.TaskRevokedError")
+    assert revoked["record"]["function"] == "tasks.add"
+
+
+def test_a_task_that_was_revoked_while_it_ran_may_end_and_is_not_started_again(hand, send, folder):
+    for name in "ab":
+        send(name)
+    one = hand("w1")
+    ended, lost = one.claim(2)
+    set_control(folder, "revoke a")
+    set_control(folder, "revoke b")
+    one.settle(ended)
+    one.claim(0, outcomes=(retry(lost, eta=AT),))
+
+    assert hand("w2").claim(5) == []
+    assert (life(folder, "a")[-1], life(folder, "b")[-1]) == ((SUCCESS, 1), (REVOKED, 0))
+
+
+def test_a_revocation_that_was_taken_back_holds_no_more(hand, send, folder):
+    send("a")
+    one = hand("w1")
+    one.claim(0)
+    set_control(folder, "revoke a")
+    set_control(folder, "revoke a", None)
+
+    assert one.run_all() == ["a"]
+
+
+@pytest.mark.parametrize("gate", ["pause queue celery", "pause task tasks.add"])
+def test_what_is_paused_waits_and_keeps_its_order_and_the_rest_runs(hand, send, folder, gate):
+    send("a")
+    send("b", priority=5)
+    send("c")
+    if "queue" in gate:
+        send("elsewhere", queue="low")
+    one = hand("w1", queues=["celery", "low"])
+    one.claim(0)
+    set_control(folder, gate)
+
+    assert one.run_all() == (["elsewhere"] if "queue" in gate else [])
+    assert one.claimer.has_work()
+    set_control(folder, gate, None)
+    assert one.run_all() == ["b", "a", "c"]
+
+
+def test_a_pause_survives_a_new_worker_and_sealing(hand, send, folder, monkeypatch):
+    send("a")
+    one = hand("w1")
+    one.claim(0)
+    set_control(folder, "pause task tasks.add")
+    monkeypatch.setattr(sealing, "is_outgrown", lambda *_, **__: True)
+    one.claimer.tidy(time.time(), idle=True)
+
+    two = hand("w2")
+    assert two.run_all() == []
+    set_control(folder, "pause task tasks.add", None)
+    assert two.run_all() == ["a"]
+
+
+def test_a_rate_that_was_set_holds_for_all_workers_together(hand, send, folder):
+    for name in "abc":
+        send(name)
+    one, two = hand("w1"), hand("w2")
+    one.claim(0)
+    set_control(folder, "rate_limit tasks.add", "10/m")
+
+    taken = [ids(worker.claim(5, now=NOW + at)) for at in (0, 5.9, 6, 12) for worker in (one, two)]
+
+    assert taken == [["a"], [], [], [], ["b"], [], ["c"], []]

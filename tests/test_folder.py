@@ -24,12 +24,34 @@ def test_a_url_names_a_folder(url, path):
     assert Folder.from_url(url).path == path
 
 
-def test_a_url_of_a_server_is_refused_with_two_ways_out():
-    with pytest.raises(ImproperlyConfigured) as caught:
-        Folder.from_url("redis://localhost")
+WAYS_OUT = (
+    "Nothing was queued. Either override it for this run: PMTQ_BROKER_URL=file://queue_dir, or write the folder into the "
+    'code: PMTQ("…", broker="file://queue_dir")'
+)
 
-    assert "the broker URL 'redis://localhost' names a server" in str(caught.value)
-    assert "PMTQ_BROKER_URL=file://queue_dir" in str(caught.value)
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://localhost", "names a server, and this engine works in a folder"),
+        (
+            "ampq://",
+            "has a scheme that is not known (did you mean amqp://?), and this engine works in a folder",
+        ),
+        (
+            "flie://queue_dir",
+            "has a scheme that is not known (did you mean file://?), and this engine works in a folder",
+        ),
+        ("gopher://far", "has a scheme that is not known, and this engine works in a folder"),
+        ("<message_broker_URL>", "is a placeholder that nobody has filled in"),
+        ("queue_dir", "has no scheme (for a folder write file://queue_dir)"),
+    ],
+)
+def test_a_url_that_names_no_folder_is_refused_with_two_ways_out(url, why):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        Folder.from_url(url)
+
+    assert str(caught.value) == f"the broker URL {url!r} {why}. {WAYS_OUT}"
 
 
 @pytest.mark.parametrize("url", ["file://", "file:///"])

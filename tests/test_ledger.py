@@ -2,8 +2,8 @@
 
 import pytest
 
-from pmtq.ledger import MAX_STARTS, Ledger, start, verdict_on_the_lost
-from pmtq.records import StateRecord
+from pmtq.ledger import MAX_STARTS, Ledger, release, start, verdict_on_the_lost
+from pmtq.records import StateRecord, TaskRecord, decode_state, encode
 from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, RETRY, STARTED, SUCCESS
 
 AT = "2027-01-15T08:00:00.000Z"
@@ -83,7 +83,7 @@ def test_of_a_dead_workers_tasks_the_first_is_lost_and_the_others_were_never_beg
     ledger = told(started("a", attempt=2), started("b"), started("c", attempt=3))
 
     assert ledger.legacy("w1", [], AT) == [
-        StateRecord("a", LOST, attempt=2, worker="w1", at=AT),
+        StateRecord("a", LOST, attempt=2, worker="w1", at=AT, deaths=1),
         StateRecord("b", RELEASED, attempt=0, worker="w1", at=AT),
         StateRecord("c", RELEASED, attempt=2, worker="w1", at=AT),
     ]
@@ -101,7 +101,7 @@ def test_what_a_dead_worker_had_noted_stands_and_the_next_is_the_one_it_died_of(
 
     assert ledger.legacy("w1", [noted], AT) == [
         noted,
-        StateRecord("b", LOST, attempt=1, worker="w1", at=AT),
+        StateRecord("b", LOST, attempt=1, worker="w1", at=AT, deaths=1),
         StateRecord("c", RELEASED, attempt=0, worker="w1", at=AT),
     ]
 
@@ -112,7 +112,7 @@ def test_what_a_dead_worker_had_noted_stands_and_the_next_is_the_one_it_died_of(
 def test_a_note_of_an_attempt_that_is_settled_is_ignored(stale):
     ledger = told(started("a", attempt=2))
 
-    assert ledger.legacy("w1", [stale], AT) == [StateRecord("a", LOST, attempt=2, worker="w1", at=AT)]
+    assert ledger.legacy("w1", [stale], AT) == [StateRecord("a", LOST, attempt=2, worker="w1", at=AT, deaths=1)]
 
 
 def test_an_outcome_noted_twice_stands_once():
@@ -139,8 +139,11 @@ def test_an_attempt_is_one_more_than_the_starts_that_count(last, attempt):
     assert start(last, "a", "w1", AT) == StateRecord("a", STARTED, None, attempt, "w1", AT)
 
 
-def lost(attempt):
-    return StateRecord("a", LOST, attempt=attempt, worker="w1")
+CALL = TaskRecord(task_id="a", function="shop.ship", params=[1])
+
+
+def lost(deaths):
+    return StateRecord("a", LOST, attempt=deaths, worker="w1", deaths=deaths)
 
 
 @pytest.mark.parametrize(
@@ -156,20 +159,112 @@ def lost(attempt):
     ],
 )
 def test_a_task_may_start_again_unless_its_worker_died_too_often(last, acks_late):
-    assert verdict_on_the_lost(last, "shop.ship", AT, acks_late=acks_late) is None
+    assert verdict_on_the_lost(last, CALL, AT, acks_late=acks_late) is None
 
 
 def test_a_task_whose_workers_died_three_times_has_failed():
-    verdict = verdict_on_the_lost(lost(3), "shop.ship", AT, acks_late=True)
+    verdict = verdict_on_the_lost(lost(3), CALL, AT, acks_late=True)
 
     message = "shop.ship: 3 workers died while running it, the last one w1. Mend shop.ship and send it again"
     error = {"type": "pmtq.exceptions.WorkerLostError", "message": message}
-    assert verdict == StateRecord("a", FAILURE, None, 3, "w1", AT, error=error)
+    assert verdict == StateRecord("a", FAILURE, None, 3, "w1", AT, error=error, deaths=3, record=CALL)
 
 
 def test_a_task_that_is_to_start_once_at_most_has_failed_when_its_worker_dies():
-    verdict = verdict_on_the_lost(lost(1), "shop.ship", AT, acks_late=False)
+    verdict = verdict_on_the_lost(lost(1), CALL, AT, acks_late=False)
 
     message = "shop.ship: worker w1 died while running it, and with acks_late=False a task is started once at most"
     error = {"type": "pmtq.exceptions.WorkerLostError", "message": message}
-    assert verdict == StateRecord("a", FAILURE, None, 1, "w1", AT, error=error)
+    assert verdict == StateRecord("a", FAILURE, None, 1, "w1", AT, error=error, deaths=1, record=CALL)
+
+
+# --- tries and deaths ------------------------------------------------------------------------------------------------
+
+TRIED = {"retries": 2, "deaths": 1, "changes": {"params": [2]}}
+
+
+@pytest.mark.parametrize("status", [RETRY, LOST, RELEASED])
+def test_what_is_known_of_earlier_tries_goes_into_the_next_start(status):
+    assert start(StateRecord("a", status, attempt=3, **TRIED), "a", "w2", AT) == StateRecord(
+        "a", STARTED, None, 4, "w2", AT, **TRIED
+    )
+
+
+def test_a_release_takes_the_start_back_and_forgets_nothing():
+    taken = StateRecord("a", STARTED, None, 4, "w1", AT, **TRIED)
+
+    assert release(taken, AT) == StateRecord("a", RELEASED, None, 3, "w1", AT, **TRIED)
+
+
+def test_a_death_counts_apart_from_tries():
+    ledger = told(
+        StateRecord("a", STARTED, None, 4, "w1", AT, **TRIED), StateRecord("b", STARTED, None, 4, "w1", AT, **TRIED)
+    )
+
+    assert ledger.legacy("w1", [], AT) == [
+        StateRecord("a", LOST, None, 4, "w1", AT, **{**TRIED, "deaths": 2}),
+        StateRecord("b", RELEASED, None, 3, "w1", AT, **TRIED),
+    ]
+
+
+def test_a_task_that_was_tried_often_and_whose_worker_died_once_may_start_again():
+    last = StateRecord("a", LOST, attempt=20, worker="w1", retries=18, deaths=1)
+
+    assert verdict_on_the_lost(last, CALL, AT, acks_late=True) is None
+
+
+def test_the_failure_of_a_lost_task_says_how_often_it_was_tried():
+    last = StateRecord("a", LOST, attempt=5, worker="w1", retries=2, deaths=3)
+
+    verdict = verdict_on_the_lost(last, CALL, AT, acks_late=True)
+    assert (verdict.status, verdict.retries, verdict.deaths, verdict.record) == (FAILURE, 2, 3, CALL)
+
+
+# --- what people set -------------------------------------------------------------------------------------------------
+
+
+def control(text, result=True):
+    return StateRecord(control=text, result=result, at=AT)
+
+
+def test_what_people_set_holds_until_it_is_set_anew_or_taken_back():
+    ledger = told(control("pause queue low"), control("rate_limit f", "10/m"), control("rate_limit f", "1/s"))
+    assert ledger.controls == {
+        "pause queue low": control("pause queue low"),
+        "rate_limit f": control("rate_limit f", "1/s"),
+    }
+
+    ledger.apply([control("pause queue low", None), control("pause task f", None)])
+
+    assert ledger.controls == {"rate_limit f": control("rate_limit f", "1/s")}
+    assert (ledger.final, ledger.open) == (set(), {})
+
+
+def test_a_revocation_is_forgotten_when_its_task_has_ended():
+    ledger = told(control("revoke a"), control("revoke b"), StateRecord("a", SUCCESS))
+
+    assert list(ledger.controls) == ["revoke b"]
+
+
+def test_the_start_that_others_keep_a_distance_from_is_remembered():
+    ledger = told(StateRecord("a", STARTED, at=AT, pace=["f", "key"]), started("b"))
+
+    assert ledger.paced == {"f": 1_800_000_000.0, "key": 1_800_000_000.0}
+
+
+def test_a_snapshot_says_the_same_about_all_that_is_not_done_with():
+    ledger = told(
+        StateRecord("a", STARTED, None, 4, "w1", AT, pace=["f"], **TRIED),
+        StateRecord("b", RETRY, eta=AT, **TRIED),
+        StateRecord("c", STARTED, at=AT, pace=["g"]),
+        StateRecord("c", SUCCESS),
+        control("pause queue low"),
+        control("revoke b"),
+        StateRecord(sealed="queue.0.jsonl", size=10),
+    )
+
+    again = Ledger()
+    again.apply(decode_state(encode(line)) for line in ledger.snapshot())
+
+    assert (again.open, again.controls, again.paced) == (ledger.open, ledger.controls, ledger.paced)
+    assert (again.final, again.sealed) == (set(), {})

@@ -178,3 +178,59 @@ def test_lines_are_plain_json_for_every_other_program():
     record = TaskRecord(task_id="1", function="f", params=["é", 1.5, None, True, {"k": []}])
 
     assert json.loads(encode(record)) == {"task_id": "1", "function": "f", "params": ["é", 1.5, None, True, {"k": []}]}
+
+
+FULL_TASK = TaskRecord(
+    task_id="a", function="f", params={"y": 2}, args=[1], sent="s", eta="e", expires="x", priority=9, retries=1,
+    time_limit=2.5, soft_time_limit=1.5, ignore_result=False, shadow="sh", headers={"h": [1]}, parent_id="p", root_id="r",
+    group_id="g", unique_key="k", debounce=1.0, throttle=2.0, moved=True, v=2,
+)  # fmt: skip
+FULL_STATE = StateRecord(
+    "a", "RETRY", [1], 3, "w", "at", 0.5, "eta", {"type": "E"}, "tb", 2, 1, {"params": [2]}, ["c"], ["f"], FULL_TASK
+)
+
+
+@pytest.mark.parametrize(("record", "decode"), [(FULL_TASK, decode_task), (FULL_STATE, decode_state)])
+def test_every_field_of_a_record_is_read_back(record, decode):
+    defaults = type(record)(function="") if isinstance(record, TaskRecord) else StateRecord()
+    own = {"control", "sealed", "size"}  # lines of other kinds than a task's
+    assert [name for name in record.__struct_fields__ if getattr(record, name) == getattr(defaults, name)] == [
+        name for name in record.__struct_fields__ if name in own
+    ]
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("eta", "2027-01-15T08:00:00Z"), ("expires", "2027-01-15T08:00:00Z"), ("unique_key", "k"), ("moved", True),
+        ("time_limit", 1.0), ("soft_time_limit", 1.0), ("ignore_result", True), ("ignore_result", False), ("v", 2),
+    ],
+)  # fmt: skip
+def test_a_record_that_asks_for_anything_but_to_be_run_in_its_turn_says_so(option, value):
+    assert TaskRecord(function="f", **{option: value}).asks_for_more()
+
+
+def test_what_only_its_reader_cares_for_asks_for_nothing():
+    record = TaskRecord(
+        task_id="a", function="f", params=[1], sent="s", priority=9, shadow="sh", headers={"h": 1}, parent_id="p"
+    )
+
+    assert not record.asks_for_more()
+
+
+def test_a_changed_record_has_what_was_changed_and_the_rest_as_it_was():
+    changed = FULL_TASK.changed({"params": [7], "args": None, "headers": {"i": 1}})
+
+    differing = {name for name in FULL_TASK.__struct_fields__ if getattr(changed, name) != getattr(FULL_TASK, name)}
+    assert differing == {"params", "args", "headers"}
+    assert (changed.params, changed.args, changed.headers) == ([7], None, {"i": 1})
+    assert (FULL_TASK.params, FULL_TASK.headers) == ({"y": 2}, {"h": [1]})
+
+
+def test_changing_a_record_bends_no_value():
+    values = [10**30, 1.5, 1.0, "é", None, True, {"k": []}, "2027-01-15T08:00:00Z"]
+
+    changed = TaskRecord(function="f", params=values).changed({"shadow": "s"})
+
+    assert [(type(value), value) for value in changed.params] == [(type(value), value) for value in values]

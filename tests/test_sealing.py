@@ -26,7 +26,7 @@ def send(app):
 
     def send(task_id, name="tasks.add", **options):
         app.send_task(name, [1], task_id=task_id, **options)
-        for journal in app.broker._queues.values():
+        for journal in app.broker._files.values():
             journal.close()
 
     return send
@@ -206,6 +206,22 @@ def test_results_expire_after_a_day_and_not_before(hand, send, folder, outgrown,
 
     assert kept
     assert life(folder, "a") == []
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(60.0, False), (7200.0, True), (None, True), (0.0, True)])
+def test_results_expire_after_as_many_seconds_as_wished(hand, send, folder, outgrown, seconds, kept):
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    tidy(one)
+    (oldest,) = folder.sealed_results()
+    one.claimer.result_expires = seconds
+
+    late = oldest.stat().st_mtime + 3600.0
+    for _ in range(3):  # the queue that was sealed with it goes first
+        one.claimer.tidy(late, idle=True)
+
+    assert bool(life(folder, "a")) == kept
 
 
 def test_a_task_another_worker_has_ended_is_not_carried_over_and_run_again(hand, send, folder, outgrown):

@@ -1,0 +1,100 @@
+"""Which tasks must wait although a worker is free: because of a pause, a rate that is used up, an equal call.
+
+1. Every worker decides by the lines that all of them read, so what holds for one holds for all together.
+2. A closed gate has a name; the claimer keeps behind it what it holds back, and asks again when it may have opened.
+
+It is told the time and knows no file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+
+from pmtq.exceptions import ImproperlyConfigured
+from pmtq.folder import with_priority
+from pmtq.ledger import MOVED, PAUSE, RATE_LIMIT, Ledger
+from pmtq.rates import interval
+from pmtq.records import StateRecord, TaskRecord
+from pmtq.states import IGNORED, STARTED
+
+RATE = "rate"
+
+
+class Gates:
+    """The gates of one folder, as one ledger tells of them."""
+
+    def __init__(self, ledger: Ledger, intervals: Mapping[str, float]) -> None:
+        """Take the ledger, and the seconds between two starts of each function that the code limits."""
+        self._ledger = ledger
+        self._intervals = intervals
+        self._owners: dict[str, str] = {}
+        """For each key the task that counts for it, as far as the queues have been read."""
+
+    def closed(self, record: TaskRecord, queue: str, now: float) -> str:
+        """Return the name of the gate that the record must wait behind; empty if none is closed."""
+        for name in (f"{PAUSE} queue {queue}", f"{PAUSE} task {record.function}", f"{RATE} {record.function}"):
+            if self.opens(name) > now:
+                return name
+        name = f"{MOVED} {record.task_id} {with_priority(queue, record.priority)}"
+        return name if self.opens(name) > now else ""
+
+    def opens(self, name: str) -> float:
+        """Return when a gate opens, in seconds since 1970: infinite for one that a person opens, in the past if it is open."""
+        kind, _, function = name.partition(" ")
+        if kind == PAUSE:
+            return math.inf if name in self._ledger.controls else 0.0
+        if kind == MOVED:
+            moved, _, here = name.rpartition(" ")
+            control = self._ledger.controls.get(moved)
+            return math.inf if control and control.result != here else 0.0
+        return self._ledger.paced.get(function, 0.0) + self._interval(function)
+
+    def pace(self, record: TaskRecord) -> list[str] | None:
+        """Return what a start of this record counts for, to be written into its STARTED line."""
+        names = [record.function] if self._interval(record.function) else []
+        names += [record.unique_key] if record.throttle else []
+        return names or None
+
+    def verdict(self, record: TaskRecord, at: str, now: float) -> list[StateRecord]:
+        """Return the lines that end calls that are not to run because they are the same as another.
+
+        Most often that is this record or none; with ``debounce`` it is the earlier one, in whose place this one runs.
+        """
+        key, task_id = record.unique_key, record.task_id
+        owner = self._owners.get(key, task_id)
+        if owner != task_id and owner not in self._ledger.final:
+            last = self._ledger.open.get(owner)
+            if not record.debounce:
+                return [_ignored(task_id, at, f"the same call is owed already, as task {owner}")]
+            self._owners[key] = task_id
+            return (
+                []
+                if last and last.status == STARTED
+                else [_ignored(owner, at, f"a later call, {task_id}, runs in its place")]
+            )
+        last_start = self._ledger.paced.get(key, -math.inf)
+        if record.throttle and task_id not in self._ledger.open and now - last_start < record.throttle:
+            return [_ignored(task_id, at, f"the same call began less than {record.throttle:g} s before")]
+        self._owners[key] = task_id
+        return []
+
+    def notice(self, record: TaskRecord) -> None:
+        """Note a task that another worker has started: it counts for its key here, too."""
+        if record.unique_key:
+            self._owners[record.unique_key] = record.task_id
+
+    def forget_done(self) -> None:
+        """Forget keys of tasks that are done with."""
+        self._owners = {key: owner for key, owner in self._owners.items() if owner not in self._ledger.final}
+
+    def _interval(self, function: str) -> float:
+        if control := self._ledger.controls.get(f"{RATE_LIMIT} {function}"):
+            with suppress(ImproperlyConfigured):  # a line typed by hand; the code's own limit holds
+                return interval(control.result)
+        return self._intervals.get(function, 0.0)
+
+
+def _ignored(task_id: str, at: str, why: str) -> StateRecord:
+    return StateRecord(task_id, IGNORED, at=at, error={"type": "pmtq.exceptions.Ignore", "message": why})
