@@ -2,16 +2,19 @@
 
 Read on in this order, which is the way of one task:
 
-    app       your function becomes a task; ``delay`` makes a record of the call
+    task      your function becomes a task; ``delay`` is a call of it
+    calls     the call becomes a record
     records   the record as a line of JSON
+    app       … is handed on
     broker    the line goes into the queue file
     journal   … under a lock, whole or not at all
     watch     the worker hears of it
     claim     a worker takes the task by writing a STARTED line into the results file
     ledger    the rules for who may take what
-    worker    ``consumer`` goes round and round, ``execute`` runs the function
+    worker    ``consumer`` goes round and round
+    execute   the function runs
     backend   the caller sees the final line
-    result    … and has the value
+    promise   … and has the value
 
     >>> from pmtq import PMTQ
     >>> app = PMTQ("imaginosaure")
@@ -21,8 +24,24 @@ Read on in this order, which is the way of one task:
     >>> add.delay(2, 3)        # in one process; get() has 5 as soon as `pmtq worker` runs in another
 """
 
-from pmtq.app import PMTQ, Task
-from pmtq.result import AsyncResult
+from functools import partial
+from typing import Any, cast
 
-__all__ = ["PMTQ", "AsyncResult", "Task"]
+from pmtq import current
+from pmtq.app import PMTQ
+from pmtq.current import shared_task
+from pmtq.result import AsyncResult
+from pmtq.routes import Exchange, Queue
+from pmtq.task import Task
+
+Celery = PMTQ
+"""The same class under the name that programs written for Celery know."""
+
+current.make_default = partial(PMTQ, "default")
+current_app: PMTQ = cast("PMTQ", current.Proxy(current.app_in_use))
+"""Stands for the app made last."""
+current_task: Task[..., Any] = cast("Task[..., Any]", current.Proxy(lambda: current.app_in_use().current_task))
+"""Stands for the task that runs here."""
+
+__all__ = ["PMTQ", "AsyncResult", "Celery", "Exchange", "Queue", "Task", "current_app", "current_task", "shared_task"]
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
-"""The app: names the queue folder, turns functions into tasks, and posts calls to them.
+"""The app: names the queue folder, knows its tasks by name, and posts calls to them.
 
-1. ``delay`` returns when the record stands in the queue file; the function runs elsewhere, later.
+1. ``send_task`` returns when the record stands in the queue file; the function runs elsewhere, later.
 2. A call that could never run is refused at the call: wrong arguments, or some that JSON cannot hold.
 3. The same module serves the client and the worker; which is which depends on how the process is started.
 """
@@ -8,25 +8,70 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-import os
-import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
-from functools import cached_property, partial, update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+from pkgutil import resolve_name
+from types import MappingProxyType
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from pmtq.arguments import Moment, moment, plain_positional, require_json_arguments, task_name
+from pmtq import current, loading, signals
+from pmtq.arguments import require_json_arguments
 from pmtq.backend import Backend
 from pmtq.broker import Broker
+from pmtq.calls import CallOptions, adopt, fill_in, new_record
+from pmtq.clock import now
+from pmtq.conf import Settings
+from pmtq.control import Control
+from pmtq.eager import run_here
 from pmtq.exceptions import NotRegistered, NotSerializable
-from pmtq.folder import DEFAULT_QUEUE, DEFAULT_URL, Folder
-from pmtq.jsonable import PLAIN
-from pmtq.records import TaskRecord, new_task_id, timestamp
-from pmtq.result import AsyncResult
+from pmtq.folder import DEFAULT_URL, Folder
+from pmtq.fork import put_in_order_after_fork
+from pmtq.periodic import PeriodicTask, from_signature
+from pmtq.records import TaskRecord
+from pmtq.request import directly, running
+from pmtq.result import AsyncResult, EagerResult
+from pmtq.routes import Router
+from pmtq.schedules import BaseSchedule
+from pmtq.task import Task as TaskOf
+from pmtq.timetable import Missed
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+def _announce(signal: signals.Signal, record: TaskRecord, queue: str) -> None:
+    """Tell receivers about a record; what they put into ``headers`` goes along with it."""
+    args, kwargs = record.arguments()
+    headers = {
+        "id": record.task_id, "task": record.function, "shadow": record.shadow or None, "group": record.group_id or None,
+        "root_id": record.root_id or record.task_id, "parent_id": record.parent_id or None,
+        "eta": record.eta or None, "expires": record.expires or None, "retries": record.retries,
+        "timelimit": [record.time_limit or None, record.soft_time_limit or None],
+        "argsrepr": repr(tuple(args)), "kwargsrepr": repr(dict(kwargs)), "ignore_result": bool(record.ignore_result),
+    }  # fmt: skip
+    own = set(headers)
+    headers |= record.headers or {}
+    about: dict[str, Any] = {"body": (args, kwargs, {}), "exchange": "", "routing_key": queue, "headers": headers}
+    if signal is signals.before_task_publish:
+        about |= {"properties": {"priority": record.priority}, "declare": [], "retry_policy": None}
+    signal.send(record.function, **about)
+    added = {name: value for name, value in headers.items() if name not in own}
+    require_json_arguments(record.function, (), {"headers": added})
+    record.headers = added or None
+
+
+class _Usual(NamedTuple):
+    """What a call gets that has no options of its own."""
+
+    version: int
+    """Of the settings that say so."""
+    queue: str
+    priority: int
+    inherits: bool
+    """Whether what a task posts has the task's own priority."""
+    has_routes: bool
 
 
 class PMTQ:
@@ -36,22 +81,64 @@ class PMTQ:
         self,
         main: str = "",
         *,
-        broker: str = DEFAULT_URL,
+        broker: str | None = None,
+        backend: str | None = None,
         include: Iterable[str] = (),
         durable: bool = False,
+        task_cls: type[TaskOf[..., Any]] | str | None = None,
+        config_source: object = None,
+        set_as_current: bool = True,
+        **settings: Any,
     ) -> None:
         """Name the app.
 
         ``main`` stands for ``__main__`` in the names of tasks, so that the worker, which imports the module, has the
         same names. ``broker`` is ``file://`` and a folder; the environment variable ``PMTQ_BROKER_URL`` overrides it.
         ``include`` lists modules a worker imports for their tasks. With ``durable`` every call waits until its
-        record would survive a power cut.
+        record would survive a power cut. ``task_cls`` is the class of its tasks, or its name, ``"proj.tasks:Own"``.
+        ``config_source`` is for ``config_from_object``. Further names are settings, as in ``app.conf``.
         """
         self.main = main
-        self.broker_url = os.environ.get("PMTQ_BROKER_URL") or broker
+        self._broker_url = ""
+        self.conf = Settings()
+        self.conf.update(settings)
+        self.conf.update({key: value for key, value in (("broker_url", broker), ("result_backend", backend)) if value})
+        if config_source is not None:
+            self.config_from_object(config_source)
+        if task_cls is not None:
+            self.Task = resolve_name(task_cls) if isinstance(task_cls, str) else task_cls
         self.include = [name for name in include if name]
         self.durable = durable
-        self.tasks: dict[str, Task[..., Any]] = {}
+        self.tasks: dict[str, TaskOf[..., Any]] = {}
+        self.router = Router(self.conf)
+        self._usual = _Usual(-1, "", 0, inherits=False, has_routes=False)
+        self.on_configure = signals.Signal("on_configure")
+        self.on_after_configure = signals.Signal("on_after_configure")
+        self.on_after_finalize = signals.Signal("on_after_finalize")
+        self.on_after_fork = signals.Signal("on_after_fork")
+        self.periodic: dict[str, PeriodicTask] = {}
+        """What ``add_periodic_task`` was told, by name; ``conf.beat_schedule`` has the others."""
+        self._packages: list[Callable[[], list[str]]] = []
+        self._is_final = False
+        put_in_order_after_fork(self, last=True)  # receivers may use the app
+        current.enter(self, newest=set_as_current)
+
+    @property
+    def broker_url(self) -> str:
+        """Where the queue is: the environment's word, else the settings', else ``queue_dir`` in the current directory."""
+        return self._broker_url or self.conf.broker_url or DEFAULT_URL
+
+    @broker_url.setter
+    def broker_url(self, url: str) -> None:
+        """Use another one from now on, whatever the environment says."""
+        for used in ("folder", "broker", "backend"):  # made already if the module sent a task while it was imported
+            vars(self).pop(used, None)
+        self._broker_url = url
+
+    @cached_property
+    def control(self) -> Control:
+        """What may be set while workers run: revoke a task, pause a queue, limit a rate."""
+        return Control(self)
 
     @cached_property
     def folder(self) -> Folder:
@@ -66,68 +153,206 @@ class PMTQ:
     @cached_property
     def backend(self) -> Backend:
         """Where states are read."""
-        return Backend(self.folder)
+        return Backend(self.folder, keeps_values=self.conf.keeps_values)
 
     @overload
-    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self, function: Callable[P, R], /) -> TaskOf[P, R]: ...
     @overload
     def task(
-        self, /, *, name: str = "", queue: str = DEFAULT_QUEUE, acks_late: bool = True, durable: bool | None = None
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+        self, /, *, bind: Literal[True], **options: Any
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], TaskOf[P, R]]: ...
+    @overload
+    def task(self, /, *, bind: Literal[False] = False, **options: Any) -> Callable[[Callable[P, R]], TaskOf[P, R]]: ...
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-        """Turn a function into a task; used as ``@app.task`` or ``@app.task(name="Image.resize")``.
+        """Turn a function into a task; used as ``@app.task`` or ``@app.task(name="Image.resize", max_retries=5)``.
 
-        ``name`` is the function's name in records, by default its module and name. ``queue`` is where its calls go.
-        ``acks_late=False`` makes it start once at most: if its worker dies it has failed, instead of running again.
+        The options are the attributes of ``Task``, and ``base``, the class of which the task is to be.
         """
         if function is None:
-            return partial(self._register, **options)
-        return self._register(function, **options)
+            return partial(self._make_task, **options)
+        return self._make_task(function, **options)
+
+    Task: type[TaskOf[..., Any]] = TaskOf
+    """The class of tasks, to be subclassed, ``class Resize(app.Task)``, or replaced by one's own, ``app.Task = Own``."""
+
+    def register_task(self, task: TaskOf[P, R] | type[TaskOf[P, R]]) -> TaskOf[P, R]:
+        """Have ``task``, a class with a ``run`` of its own or an instance of one, called by its name."""
+        task = task() if isinstance(task, type) else task
+        task.bind_to(self)
+        self.tasks[task.name] = task
+        return task
+
+    def config_from_object(
+        self,
+        source: object,
+        *,
+        silent: bool = False,
+        force: bool = False,  # noqa: ARG002  (Celery's signature)
+        namespace: str = "",
+    ) -> None:
+        """Take the settings that are attributes of ``source``: an object, or the name of a module, ``celeryconfig``.
+
+        With a ``namespace`` those that begin with it: ``namespace="CELERY"`` takes ``CELERY_TASK_ROUTES``. A module that
+        is not there is an error unless ``silent``. ``force`` changes nothing: it is read at once anyway.
+        """
+        self.conf.from_object(source, namespace=namespace, silent=silent)
+
+    def config_from_envvar(
+        self,
+        variable: str,
+        *,
+        silent: bool = False,
+        force: bool = False,  # noqa: ARG002  (Celery's signature)
+    ) -> None:
+        """Take the settings of the module that the environment variable names."""
+        self.conf.from_envvar(variable, silent=silent)
+
+    def autodiscover_tasks(
+        self,
+        packages: Iterable[str] | Callable[[], Iterable[str]] = (),
+        related_name: str | None = "tasks",
+        *,
+        force: bool = False,
+    ) -> None:
+        """Have a worker import the module called ``related_name`` of each package, where there is one.
+
+        ``force`` imports them here and now.
+        """
+
+        def found() -> list[str]:
+            names = packages() if callable(packages) else packages
+            return loading.related(names, related_name)
+
+        self._packages.append(found)
+        if force:
+            loading.import_all(found())
+
+    def modules(self) -> list[str]:
+        """Return the names of the modules a worker imports for their tasks."""
+        named = [*self.include, *(self.conf.include or ()), *(self.conf.imports or ())]
+        return list(dict.fromkeys([*filter(None, named), *(name for found in self._packages for name in found())]))
+
+    def add_periodic_task(
+        self,
+        schedule: BaseSchedule | timedelta | float | str,
+        sig: Any,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        *,
+        missed: Missed | None = None,
+        **options: Any,
+    ) -> str:
+        """Have the scheduler (``pmtq beat``) post a task by the clock; return the entry's name in ``schedule.json``.
+
+        ``schedule`` is one of ``pmtq.schedules``, or seconds; ``sig`` a task, a signature or a task's name. ``missed``
+        says what is done about runs that no scheduler was there for: one is made for all of them (``once``), none
+        (``skip``), or each is made (``all``). Further options are those of ``apply_async``.
+        """
+        call, task = from_signature(schedule, sig, args, kwargs, options, missed, self)
+        self.periodic[name or call] = task
+        return name or call
+
+    def finalize(self) -> None:
+        """Tell receivers that the app is complete, once; a worker does it when it has imported the tasks."""
+        if not self._is_final:
+            self._is_final = True
+            for task in self.tasks.values():
+                task.take_annotations()
+            for signal in (self.on_configure, self.on_after_configure, self.on_after_finalize):
+                signal.send(self)
+
+    def start(self, argv: list[str] | None = None) -> None:
+        """Be the command ``pmtq -A`` this app: ``python -m proj.celery worker -l info``. Ends the program."""
+        from pmtq.cli import start  # noqa: PLC0415  (this is the door itself; a client never opens it)
+
+        loading.give_main_its_name()
+        start(self, argv)
+
+    def worker_main(self, argv: list[str] | None = None) -> None:
+        """Be the command ``pmtq -A`` this app ``worker``."""
+        self.start(["worker", *(argv or [])])
+
+    def set_current(self) -> None:
+        """Be the one that ``current_app`` and ``shared_task`` mean."""
+        current.enter(self)
+
+    set_default = set_current
+
+    @property
+    def current_task(self) -> TaskOf[..., Any] | None:
+        """The task that runs here; None outside of tasks."""
+        called: TaskOf[..., Any] | None = directly.get()
+        claim = running.get()
+        return called or (self.tasks.get(claim.record.function) if claim else None)
+
+    def now(self) -> datetime:
+        """Return the time, in the time zone of the settings."""
+        return datetime.fromtimestamp(now(), self.conf.zone)
+
+    def after_fork(self) -> None:
+        """Tell receivers that this is a forked child, in which the app's files have been put in order."""
+        self.on_after_fork.send(self)
+
+    def close(self) -> None:
+        """End the watcher and close the files; the next use opens them again."""
+        for used in ("broker", "backend"):
+            if made := vars(self).pop(used, None):
+                made.close()
+
+    def __enter__(self) -> Self:
+        """Use it for a while."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     def send_task(
         self,
         name: str,
-        args: Iterable[Any] = (),
+        args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         *,
-        task_id: str = "",
-        queue: str = DEFAULT_QUEUE,
-        countdown: float | None = None,
-        eta: Moment | None = None,
-        expires: Moment | timedelta | float | None = None,
-        durable: bool | None = None,
-    ) -> AsyncResult:
+        task: TaskOf[..., Any] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[Any]:
         """Post a call to the function called ``name``, which only the worker need have; see ``Task.apply_async``."""
-        args = list(args)
-        kwargs = dict(kwargs) if kwargs else {}
-        if (args and not PLAIN.issuperset(map(type, args))) or kwargs:
-            require_json_arguments(name, args, kwargs)
-        now = time.time()
-        record = TaskRecord(
-            task_id=task_id or new_task_id(),
-            function=name,
-            params=kwargs or args or None,
-            args=args if args and kwargs else None,
-            sent=timestamp(now),
-        )
-        if countdown is not None:
-            record.eta = moment(countdown, now, "countdown")
-        elif eta is not None:
-            record.eta = moment(eta, now, "eta")
-        if expires is not None:
-            record.expires = moment(expires, now, "expires")
+        record, queue, durable = self._record_of(task or name, args, kwargs, options)
+        if signals.before_task_publish.receivers:
+            _announce(signals.before_task_publish, record, queue)
         try:
-            self.broker.publish(record, queue, durable=self.durable if durable is None else durable)
+            self.broker.publish(record, queue, durable=durable)
         except NotSerializable:
-            require_json_arguments(name, args, kwargs)  # says which of them it is
+            require_json_arguments(name, *record.arguments())  # says which of them it is
             raise
-        return AsyncResult(record.task_id, self.backend, name)
+        if signals.after_task_publish.receivers:
+            _announce(signals.after_task_publish, record, queue)
+        return AsyncResult(record.task_id, self.backend, name, self)
 
-    def AsyncResult(self, id: str) -> AsyncResult:  # noqa: A002, N802  (Celery's names)
+    def send_tasks(self, calls: Iterable[tuple[Any, ...]]) -> list[AsyncResult[Any]]:
+        """Post many calls, those to one queue (and of one priority) in one write, and return their promises in order.
+
+        A call is ``(name or task, args)``, ``(name or task, args, kwargs)`` or ``(name or task, args, kwargs, options)``.
+        If one of them is refused, nothing was queued.
+        """
+        made = [self._record_of(*call) for call in calls]
+        self._announce(signals.before_task_publish, made)
+        self.broker.publish_all(made)
+        self._announce(signals.after_task_publish, made)
+        return [AsyncResult(record.task_id, self.backend, record.function, self) for record, _, _ in made]
+
+    def AsyncResult(self, id: str, task_name: str = "") -> AsyncResult[Any]:  # noqa: A002, N802  (Celery's names)
         """Return the promise of a task of which only the id is known."""
-        return AsyncResult(id, self.backend)
+        return AsyncResult(id, self.backend, task_name, self)
 
-    def find_task(self, name: str) -> Task[..., Any]:
+    def run_here(
+        self, task: TaskOf[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Any
+    ) -> EagerResult[Any]:
+        """Run a task in this process, as ``Task.apply`` says."""
+        return run_here(task, args, kwargs, options)
+
+    def find_task(self, name: str) -> TaskOf[..., Any]:
         """Return the task registered under ``name``; raises ``NotRegistered`` with the nearest names."""
         if name in self.tasks:
             return self.tasks[name]
@@ -136,71 +361,50 @@ class PMTQ:
         known = ", ".join(sorted(self.tasks)) or "none"
         raise NotRegistered(f"no task is called {name!r}; this app has: {known}.{hint}", name, tuple(self.tasks))
 
-    def _register(self, function: Callable[P, R], **options: Any) -> Task[P, R]:
-        task = Task(self, function, **options)
+    def _announce(self, signal: signals.Signal, made: Iterable[tuple[TaskRecord, str, bool]]) -> None:
+        if signal.receivers:
+            for record, queue, _ in made:
+                _announce(signal, record, queue)
+
+    def _make_task(
+        self, function: Callable[P, R], base: type[TaskOf[..., Any]] | None = None, **options: Any
+    ) -> TaskOf[P, R]:
+        task = cast("TaskOf[P, R]", (base or self.Task)(self, function, **options))
         self.tasks[task.name] = task
         return task
 
-
-class Task(Generic[P, R]):
-    """A function with a name, callable here and now, or posted to run in a worker."""
-
-    def __init__(
+    def _record_of(
         self,
-        app: PMTQ,
-        function: Callable[P, R],
-        *,
-        name: str = "",
-        queue: str = DEFAULT_QUEUE,
-        acks_late: bool = True,
-        durable: bool | None = None,
-    ) -> None:
-        """Use ``@app.task``; its documentation explains the options."""
-        update_wrapper(self, function)  # first, because it copies the function's own attributes over ours
-        self.app = app
-        self.run = function
-        self.name = name or task_name(function, app.main)
-        self.queue = queue
-        self.acks_late = acks_late
-        self.durable = durable
-        self.signature = inspect.signature(function)
-        self._positional = plain_positional(self.signature)
+        task: TaskOf[..., Any] | str,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] = _NO_OPTIONS,
+    ) -> tuple[TaskRecord, str, bool]:
+        """Return the record of a call, its queue, and whether it must survive a power cut."""
+        at = now()
+        args, kwargs = args if type(args) is tuple else tuple(args or ()), kwargs or {}
+        usual = self._usual if self._usual.version == self.conf.version else self._look_at_settings()
+        if isinstance(task, str):
+            name = task
+        else:
+            name = task.name
+            if task.has_wishes:
+                options = task.call_options(args, kwargs, options)
+        record = new_record(name, args, kwargs, at)
+        if options or usual.has_routes:
+            options = self.router.route(name, options, args, kwargs, task)
+            fill_in(record, options, at)
+        parent = running.get()
+        if parent:
+            adopt(record, parent)
+        if (usual.priority or usual.inherits) and options.get("priority") is None:
+            record.priority = parent.record.priority if parent and usual.inherits else usual.priority
+        durable = options.get("durable")
+        return record, options.get("queue") or usual.queue, self.durable if durable is None else durable
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, as if it were no task."""
-        return self.run(*args, **kwargs)
-
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
-        """Post a call with these arguments; short for ``apply_async(args, kwargs)``."""
-        if kwargs or len(args) != self._positional:
-            self._check(args, kwargs)
-        return self.app.send_task(self.name, args, kwargs, queue=self.queue, durable=self.durable)
-
-    def apply_async(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult:
-        """Post a call and return the promise of its result, once the record stands in the queue file.
-
-        Options: ``task_id`` of your choice; ``queue``; ``countdown`` in seconds, or ``eta``, before which it does not
-        run; ``expires`` (a time, or seconds from now), from when on it does not run any more; ``durable``.
-        Times are ``datetime`` (naive ones are UTC) or RFC 3339 text. Raises ``TypeError`` for arguments that do not
-        fit the function, ``NotSerializable`` for those that JSON cannot hold, ``OperationalError`` if the queue
-        cannot be written; in each case nothing was queued.
-        """
-        args = tuple(args)
-        self._check(args, kwargs or {})
-        return self.app.send_task(self.name, args, kwargs, **{"queue": self.queue, "durable": self.durable, **options})
-
-    def AsyncResult(self, id: str) -> AsyncResult:  # noqa: A002, N802  (Celery's names)
-        """Return the promise of one of this task's calls, of which only the id is known."""
-        return AsyncResult(id, self.app.backend, self.name)
-
-    def _check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        try:
-            self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.name}{self.signature} {error}. Nothing was queued.") from None
-
-    def __repr__(self) -> str:
-        """Return a short text with the name."""
-        return f"<task: {self.name}>"
+    def _look_at_settings(self) -> _Usual:
+        """Keep what the settings say about calls: looking them up for each would cost a tenth of it."""
+        conf = self.conf
+        priority, inherits = conf.task_default_priority or 0, conf.task_inherit_parent_priority
+        self._usual = _Usual(conf.version, conf.task_default_queue, priority, inherits, not self.router.is_plain)
+        return self._usual

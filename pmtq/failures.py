@@ -19,6 +19,20 @@ LONGEST_TEXT = 100_000
 """Characters of a message or traceback that are kept."""
 
 
+class ExceptionInfo:
+    """An exception and its traceback as text, in the form that handlers and receivers get (Celery's ``einfo``)."""
+
+    def __init__(self, exception: BaseException, text: str) -> None:
+        """Take the exception and the text of its traceback."""
+        self.type = type(exception)
+        self.exception = exception
+        self.traceback = text
+
+    def __str__(self) -> str:
+        """Return the traceback."""
+        return self.traceback
+
+
 def described(error: BaseException) -> dict[str, Any]:
     """Return the exception as the ``error`` of a state record: its class, its message, and its args where JSON can."""
     kind, message = type(error), _text(str, error)
@@ -32,6 +46,19 @@ def described(error: BaseException) -> dict[str, Any]:
     except Exception:  # noqa: BLE001, S110  (without its args the exception comes back with its message)
         pass
     return description
+
+
+def failure_told(meta: Any) -> dict[str, Any]:
+    """Return the ``error`` of a failure that a task reports by ``update_state`` instead of raising.
+
+    ``meta`` is as Celery wants it, ``{"exc_type": "ValueError", "exc_message": …, "exc_module": …}``, or any text.
+    """
+    if not isinstance(meta, dict) or "exc_type" not in meta:
+        return {"type": "pmtq.exceptions.TaskError", "message": "" if meta is None else str(meta)}
+    module, message = str(meta.get("exc_module") or "builtins"), meta.get("exc_message", "")
+    args = list(message) if isinstance(message, list | tuple) else [message]
+    name = f"{module}.{meta['exc_type']}".removeprefix("builtins.")
+    return {"type": name, "message": ", ".join(map(str, args)), "args": args}
 
 
 def traceback_of(error: BaseException) -> str:

@@ -1,12 +1,13 @@
 """Functions become tasks, and calls become records."""
 
 import functools
+import os
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from pmtq import PMTQ
+from pmtq import PMTQ, signals
 from pmtq.exceptions import ImproperlyConfigured, NotRegistered, NotSerializable
 from pmtq.records import epoch
 from tests.support import read_lines
@@ -313,4 +314,212 @@ def test_attributes_of_a_function_do_not_become_those_of_its_task(app):
 
     task = app.task(name="mine")(function)
 
-    assert (task.name, task.queue, app.tasks["mine"]) == ("mine", "celery", task)
+    assert (task.name, task.queue, app.tasks["mine"]) == ("mine", None, task)
+
+
+# --- what is told of a call ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published():
+    """What receivers hear when a call is posted: for each call the signal, the task's name, and the rest."""
+    heard = []
+    connected = {}
+    for name in ("before_task_publish", "after_task_publish"):
+
+        def receive(sender, signal=None, name=name, **about):
+            heard.append((name, sender, about))
+
+        connected[name] = receive
+        getattr(signals, name).connect(receive, weak=False)
+    yield heard
+    for name, receive in connected.items():
+        getattr(signals, name).disconnect(receive)
+
+
+def test_receivers_hear_of_a_call_before_and_after_its_record_stands_in_the_queue(add, published):
+    result = add.apply_async(
+        [1], {"y": 2}, queue="low", priority=3, shadow="sh", time_limit=9, headers={"tenant": "blue"}
+    )
+
+    headers = {
+        "id": result.id,
+        "task": "tasks.add",
+        "shadow": "sh",
+        "group": None,
+        "root_id": result.id,
+        "parent_id": None,
+        "eta": None,
+        "expires": None,
+        "retries": 0,
+        "timelimit": [9.0, None],
+        "argsrepr": "(1,)",
+        "kwargsrepr": "{'y': 2}",
+        "ignore_result": False,
+        "tenant": "blue",
+    }
+    about = {"body": ([1], {"y": 2}, {}), "exchange": "", "routing_key": "low", "headers": headers}
+    assert published == [
+        (
+            "before_task_publish",
+            "tasks.add",
+            {**about, "properties": {"priority": 3}, "declare": [], "retry_policy": None},
+        ),
+        ("after_task_publish", "tasks.add", about),
+    ]
+
+
+def test_headers_that_a_receiver_adds_go_along_with_the_call(add, folder):
+    def receive(headers=None, **_):
+        headers["tenant"] = "blue"
+        headers["mine"] = headers.pop("given") + 1
+
+    signals.before_task_publish.connect(receive)
+    add.apply_async([1], headers={"given": 4})
+    add.app.send_tasks([("tasks.add", [1], {}, {"headers": {"given": 5}})])
+    signals.before_task_publish.disconnect(receive)
+
+    assert [line["headers"] for line in queued(folder)] == [
+        {"tenant": "blue", "mine": 5},
+        {"tenant": "blue", "mine": 6},
+    ]
+
+
+def test_headers_of_a_receiver_that_json_cannot_hold_are_refused_by_name(add, folder):
+    def receive(headers=None, **_):
+        headers["when"] = {1}
+
+    signals.before_task_publish.connect(receive)
+    with pytest.raises(NotSerializable, match=r"argument 'headers'\['when'\] of tasks.add is a set"):
+        add.delay(1)
+    signals.before_task_publish.disconnect(receive)
+
+    assert queued(folder) == []
+
+
+def test_receivers_hear_of_every_call_of_many(app, published):
+    results = app.send_tasks([("a",), ("b", [1])])
+
+    assert [(name, sender, about["headers"]["id"]) for name, sender, about in published] == [
+        ("before_task_publish", "a", results[0].id),
+        ("before_task_publish", "b", results[1].id),
+        ("after_task_publish", "a", results[0].id),
+        ("after_task_publish", "b", results[1].id),
+    ]
+
+
+# --- many at once ----------------------------------------------------------------------------------------------------
+
+
+def test_many_calls_are_one_write_to_each_file(app, add, folder, monkeypatch):
+    writes = []
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: writes.append(data) or real(descriptor, data))
+
+    results = app.send_tasks([
+        (add, [1]),
+        ("other", [2], {"y": 3}),
+        (add, [4], {}, {"queue": "low"}),
+        (add, [5], {}, {"priority": 9}),
+        (add, [6], {}, {"task_id": "mine"}),
+    ])  # fmt: skip
+
+    assert len(writes) == 3
+    assert [line["task_id"] for line in queued(folder)] == [results[0].id, results[1].id, "mine"]
+    assert [line["params"] for name in ("low", "p9") for line in queued(folder, name)] == [[4], [5]]
+    assert [result.name for result in results] == ["tasks.add", "other", "tasks.add", "tasks.add", "tasks.add"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("f", [{1}]),
+        ("f", ["x" * 2_000_000], {}, {"queue": "low"}),
+        ("f", [1], {}, {"queue": "../elsewhere"}),
+        ("f", [1], {}, {"priority": 10}),
+    ],
+    ids=["no json", "too long", "no queue", "no priority"],
+)
+def test_of_many_calls_none_is_queued_when_one_is_refused(app, add, folder, bad):
+    with pytest.raises((NotSerializable, ImproperlyConfigured)):
+        app.send_tasks([(add, [1]), bad])
+
+    assert queued(folder) == []
+
+
+# --- the app itself --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("priority", "file"), [(0, "celery"), (1, "p1"), (9, "p9")])
+def test_a_priority_has_a_file_of_its_own(add, folder, priority, file):
+    add.apply_async([1], priority=priority)
+
+    assert [line.get("priority", 0) for line in queued(folder, file)] == [priority]
+
+
+def test_a_default_priority_is_that_of_calls_and_tasks_which_name_none(folder):
+    app = PMTQ("app", broker=f"file://{folder.path}", task_default_priority=4)
+    own = app.task(name="own", priority=6)(lambda: None)
+
+    app.send_task("f")
+    app.send_task("f", priority=0)
+    own.delay()
+
+    assert [len(queued(folder, name)) for name in ("p4", "celery", "p6")] == [1, 1, 1]
+
+
+def test_modules_are_named_once_each_and_empty_names_are_skipped(folder):
+    app = PMTQ("app", include=["", "proj.tasks"], imports=["proj.more", "proj.tasks"])
+    app.autodiscover_tasks(lambda: ["json", "no_such_package"], related_name="decoder")
+
+    assert app.modules() == ["proj.tasks", "proj.more", "json.decoder"]
+
+
+def test_receivers_hear_once_that_an_app_is_complete(app):
+    heard = []
+
+    def receive(sender, signal=None, **_):
+        heard.append((signal.name, sender))
+
+    for signal in (app.on_configure, app.on_after_configure, app.on_after_finalize):
+        signal.connect(receive, weak=False)
+    app.finalize()
+    app.finalize()
+
+    assert heard == [("on_configure", app), ("on_after_configure", app), ("on_after_finalize", app)]
+
+
+def test_an_app_can_be_used_for_a_while_and_again(folder):
+    with PMTQ("app", broker=f"file://{folder.path}") as app:
+        app.send_task("f")
+    app.send_task("g")
+
+    assert [line["function"] for line in queued(folder)] == ["f", "g"]
+    app.close()
+
+
+def test_another_broker_url_counts_from_then_on(folder, tmp_path):
+    app = PMTQ("app", broker=f"file://{folder.path}")
+    app.send_task("f")
+    app.broker_url = f"file://{tmp_path / 'other'}"
+    app.send_task("g")
+
+    assert [line["function"] for line in queued(folder)] == ["f"]
+    assert [line["function"] for line in read_lines(tmp_path / "other" / "queue.jsonl")] == ["g"]
+
+
+def test_a_tasks_calls_get_its_own_priority_where_that_is_set_whatever_the_default_is(folder, work):
+    app = PMTQ("app", broker=f"file://{folder.path}", task_inherit_parent_priority=True, task_default_priority=3)
+
+    @app.task(name="f")
+    def f():
+        app.send_task("elsewhere")
+        app.send_task("elsewhere", priority=1)
+
+    f.apply_async(priority=7)
+    work(app)
+    app.send_task("elsewhere")
+
+    assert [len(queued(folder, name)) for name in ("p1", "p3")] == [1, 1]
+    assert [line["function"] for line in queued(folder, "p7")] == ["f", "elsewhere"]
+    app.close()

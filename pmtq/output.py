@@ -1,0 +1,108 @@
+"""Keeps what a task prints and logs, one text file per task: ``queue_dir/logs/<task_id>.log``.
+
+1. It also goes where it went before.
+2. Tasks that run side by side, in threads or in an event loop, each have their own.
+
+What a thread prints that a task has started, and what a program prints that it calls, is not seen here. A task's id may be
+any text, so one that cannot be a file's name is replaced by a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TextIO
+
+from pmtq import disk
+
+_PLAIN_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
+REDIRECTED = "pmtq.redirected"
+"""The logger through which a worker logs what tasks print."""
+_file: ContextVar[TextIO | None] = ContextVar("output", default=None)
+"""The file of the task that runs here."""
+
+
+def output_path(folder: Path, task_id: str) -> Path:
+    """Return the file in ``folder`` that keeps what the task printed."""
+    plain = _PLAIN_NAME.fullmatch(task_id) and not task_id.startswith("id-")
+    name = task_id if plain else "id-" + hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return folder / f"{name}.log"
+
+
+@contextmanager
+def kept_output(task_id: str, folder: Path) -> Iterator[None]:
+    """Send what is printed and logged here to the task's file, and to where it went before."""
+    disk.make_folder(folder)
+    descriptor = disk.open_file(output_path(folder, task_id))
+    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+        token = _file.set(file)
+        _taps.open()
+        try:
+            yield
+        finally:
+            _taps.close()
+            _file.reset(token)
+
+
+class _Taps:
+    """What stands in the place of the process's streams as long as a task's output is kept."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._handler = _Handler()
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def open(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                sys.stdout, sys.stderr = _Tee(sys.stdout), _Tee(sys.stderr)
+                logging.getLogger().addHandler(self._handler)
+
+    def close(self) -> None:
+        """Put the streams back that were there before, unless the program has put others there meanwhile."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                logging.getLogger().removeHandler(self._handler)
+                for name in ("stdout", "stderr"):
+                    stream = getattr(sys, name)
+                    if isinstance(stream, _Tee):
+                        setattr(sys, name, stream.first)
+
+
+class _Tee:
+    """A stream that also writes to the file of the task that runs here."""
+
+    def __init__(self, first: TextIO) -> None:
+        self.first = first
+
+    def write(self, text: str) -> int:
+        if file := _file.get():
+            file.write(text)
+        return self.first.write(text)
+
+    def writelines(self, lines: Iterator[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.first, name)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if (file := _file.get()) and record.name != REDIRECTED:  # which stands there as it was printed
+            file.write(self.format(record) + "\n")
+
+
+_taps = _Taps()

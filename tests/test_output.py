@@ -1,0 +1,129 @@
+"""What a task prints and logs is kept, and goes where it went before."""
+
+import asyncio
+import logging
+import sys
+import threading
+
+import pytest
+
+from pmtq.output import kept_output, output_path
+
+
+def test_what_is_printed_is_kept_and_printed(tmp_path, capsys):
+    with kept_output("a", tmp_path / "logs"):
+        print("to out")
+        print("to err", file=sys.stderr)
+        sys.stdout.writelines(["one\n", "two\n"])
+
+    assert (tmp_path / "logs" / "a.log").read_text() == "to out\nto err\none\ntwo\n"
+    assert capsys.readouterr() == ("to out\none\ntwo\n", "to err\n")
+
+
+def test_what_is_logged_is_kept(tmp_path):
+    with kept_output("a", tmp_path):
+        logging.getLogger("shop").warning("sold out: %s", "blue")
+
+    assert (tmp_path / "a.log").read_text().endswith(" WARNING shop: sold out: blue\n")
+
+
+def test_every_try_adds_to_the_same_file(tmp_path):
+    for number in range(2):
+        with kept_output("a", tmp_path):
+            print("try", number)
+
+    assert (tmp_path / "a.log").read_text() == "try 0\ntry 1\n"
+
+
+def test_afterwards_everything_is_as_before(tmp_path):
+    before = (sys.stdout, sys.stderr, list(logging.getLogger().handlers))
+
+    with pytest.raises(ValueError, match="stop"), kept_output("a", tmp_path):
+        raise ValueError("stop")
+
+    assert (sys.stdout, sys.stderr, list(logging.getLogger().handlers)) == before
+
+
+def test_a_stream_that_the_task_put_in_place_stays(tmp_path, monkeypatch):
+    stream = sys.__stderr__
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    with kept_output("a", tmp_path):
+        sys.stdout = stream
+
+    assert sys.stdout is stream
+
+
+def test_tasks_in_several_threads_each_keep_their_own(tmp_path, capsys):
+    """They end in another order than they began, which must not leave one of them with the file of the other."""
+    turns = [threading.Event() for _ in range(4)]
+
+    def first():
+        with kept_output("first", tmp_path):
+            print("first 1")
+            turns[0].set()
+            turns[1].wait(10)
+            print("first 2")
+        turns[2].set()
+
+    def second():
+        turns[0].wait(10)
+        with kept_output("second", tmp_path):
+            print("second 1")
+            turns[1].set()
+            turns[2].wait(10)
+            print("second 2")
+
+    threads = [threading.Thread(target=body) for body in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print("nobody")
+
+    assert (tmp_path / "first.log").read_text() == "first 1\nfirst 2\n"
+    assert (tmp_path / "second.log").read_text() == "second 1\nsecond 2\n"
+    assert capsys.readouterr().out == "first 1\nsecond 1\nfirst 2\nsecond 2\nnobody\n"
+
+
+def test_tasks_in_one_event_loop_each_keep_their_own(tmp_path):
+    async def body(name):
+        with kept_output(name, tmp_path):
+            for number in range(2):
+                print(name, number)
+                await asyncio.sleep(0)
+
+    async def both():
+        await asyncio.gather(body("a"), body("b"))
+
+    asyncio.run(both())
+
+    assert (tmp_path / "a.log").read_text() == "a 0\na 1\n"
+    assert (tmp_path / "b.log").read_text() == "b 0\nb 1\n"
+
+
+def test_text_that_is_no_unicode_is_kept_in_escapes(tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # the report of a test must be text
+
+    with kept_output("a", tmp_path):
+        logging.getLogger("shop").warning("\ud800")
+
+    assert "\\ud800" in (tmp_path / "a.log").read_text()
+
+
+@pytest.mark.parametrize("task_id", ["45bc8d0ae7c9f8e810e8d", "mine", "a.b-c_d"])
+def test_a_plain_id_is_the_files_name(tmp_path, task_id):
+    assert output_path(tmp_path, task_id) == tmp_path / f"{task_id}.log"
+
+
+@pytest.mark.parametrize(
+    "task_id", ["../../etc/passwd", "a/b", "", ".", "..", ".hidden", "é", "x" * 300, "a\nb", "\ud800", "id-1"]
+)
+def test_any_other_id_has_a_file_of_its_own_in_the_folder(tmp_path, task_id):
+    path = output_path(tmp_path, task_id)
+
+    assert path.parent == tmp_path
+    assert path.name.startswith("id-")
+    assert path != output_path(tmp_path, task_id + "x")
+    with kept_output(task_id, tmp_path):
+        print("here")
+    assert path.read_text() == "here\n"
