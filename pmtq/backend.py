@@ -9,27 +9,40 @@ It does not know the queue.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 
 from pmtq.archive import lines_about, state_in
+from pmtq.callbacks import Callbacks
+from pmtq.clock import now
+from pmtq.exceptions import ResultsDisabled
 from pmtq.folder import Folder
 from pmtq.fork import put_in_order_after_fork
 from pmtq.journal import Journal
-from pmtq.records import StateRecord, decode_state
-from pmtq.states import FINAL_STATES, PENDING, WAITING_STATES
+from pmtq.records import StateRecord, decode_state, encode_lines, timestamp
+from pmtq.states import ERASED, FINAL_STATES, FORGOTTEN, PENDING, WAITING_STATES
 from pmtq.watch import Watch
+
+_GONE = frozenset({FORGOTTEN, ERASED})
 
 
 class Backend:
     """Answers from the results of one folder. Threads may share it."""
 
-    def __init__(self, folder: Folder) -> None:
-        """Take the folder; nothing is opened until the first question."""
-        self._folder = folder
+    def __init__(self, folder: Folder, *, keeps_values: bool = True) -> None:
+        """Take the folder; nothing is opened until the first question.
+
+        ``keeps_values`` says whether workers write down what tasks return.
+        """
+        self.folder = folder
+        self._keeps_values = keeps_values
         self._journal = Journal(folder.results)
         self._lock = threading.Lock()
         self._watch: Watch | None = None
+        self.callbacks = Callbacks(self.ended, lambda: self._looks(None))
+        """Who wants to be called when a task has ended."""
         self._rewind(0)
         put_in_order_after_fork(self)
 
@@ -37,6 +50,7 @@ class Backend:
         """Begin with a mutex of our own and no watcher: a forked child has none of its parent's threads."""
         self._lock = threading.Lock()
         self._watch = None
+        self.callbacks.after_fork()
 
     def _rewind(self, inode: int) -> None:
         self._inode = inode
@@ -45,6 +59,8 @@ class Backend:
         """Where in the file the first final line of a task begins."""
         self._open: dict[str, int] = {}
         """Where the last line of a task begins that has no final one."""
+        self._forgotten: set[str] = set()
+        """Ids of tasks whose result is not to be known any more."""
         self._absent: set[str] = set()
         """Ids that were looked for in the sealed results in vain."""
 
@@ -53,55 +69,136 @@ class Backend:
         with self._lock:
             self._catch_up()
             offset = self._final.get(task_id, self._open.get(task_id, -1))
-            if offset >= 0:
-                state = decode_state(self._journal.read_line(offset))
-            else:
-                state = self._from_sealed(task_id) or StateRecord(task_id, PENDING)
+            if task_id in self._forgotten:
+                return StateRecord(task_id, PENDING)
+            if offset < 0:
+                return next(self._from_sealed({task_id}), StateRecord(task_id, PENDING))
+            state = decode_state(self._journal.read_line(offset))
         if state.status in WAITING_STATES:
-            return StateRecord(task_id, PENDING, attempt=state.attempt)
+            return StateRecord(task_id, PENDING, attempt=state.attempt, retries=state.retries)
         return state
 
-    def history(self, task_id: str) -> list[StateRecord]:
-        """Return every line about the task, oldest first."""
+    def ended(self, task_ids: Iterable[str]) -> list[StateRecord]:
+        """Return the final lines of those tasks that have ended, in the order in which they did.
+
+        However many they are, each file is read once at most.
+        """
+        left = set(task_ids)
         with self._lock:
             self._catch_up()
-            paths = [*reversed(self._folder.sealed_results()), self._folder.results]
-        return [state for path in paths for state in lines_about(task_id, Journal(path))]
+            left -= self._forgotten
+            here = sorted(left & self._final.keys(), key=self._final.__getitem__)
+            elsewhere = left - self._final.keys() - self._open.keys()
+            return [
+                *self._from_sealed(elsewhere),
+                *(decode_state(self._journal.read_line(self._final[task_id])) for task_id in here),
+            ]
 
-    def wait(self, task_id: str, timeout: float | None = None) -> StateRecord | None:
-        """Return the task's final line once there is one; None if ``timeout`` seconds pass before (None: for ever)."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        watch: Watch | None = None
-        told = True
-        while True:
-            seen = watch.seen() if watch else 0
-            before = self._offset
+    def require_values(self, task_id: str) -> None:
+        """Raise ``ResultsDisabled`` if waiting for what the task returns would be in vain."""
+        if not self._keeps_values:
+            raise ResultsDisabled(
+                f"the result of task {task_id} is not kept, because result_backend is disabled://. The task runs all the "
+                "same, and its state can be asked: result.state. To keep results leave the setting out"
+            )
+
+    def store(self, state: StateRecord) -> None:
+        """Append a line about a task; what it says counts unless the task is final. Raises ``OperationalError``."""
+        self.folder.make()
+        self._journal.append(encode_lines([state]))
+
+    def history(self, task_id: str) -> list[StateRecord]:
+        """Return every line about the task, oldest first, from when it was last forgotten."""
+        with self._lock:
+            self._catch_up()
+            paths = [*reversed(self.folder.sealed_results()), self.folder.results]
+        found: list[StateRecord] = []
+        for state in (state for path in paths for state in lines_about(task_id, Journal(path))):
+            found = [] if state.status in _GONE else [*found, state]
+        return found
+
+    def forget(self, task_id: str) -> None:
+        """Have the result of a task that has ended removed: nothing is known of it from now on, though it is not run again.
+
+        A worker that is idle takes it out of the files.
+        """
+        self.store(StateRecord(task_id, FORGOTTEN, at=timestamp(now())))
+
+    def wait(
+        self, task_id: str, timeout: float | None = None, told: Callable[[StateRecord], object] | None = None
+    ) -> StateRecord | None:
+        """Return the task's final line once there is one; None if ``timeout`` seconds pass before (None: for ever).
+
+        ``told`` is called with each state that it is seen in on the way.
+        """
+        last = None
+        for _ in self._looks(timeout):
             state = self.state(task_id)
+            if told and state != last:
+                told(state)
+            last = state
             if state.status in FINAL_STATES:
                 return state
-            left = 3600.0 if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                return None
-            if watch is None:
-                watch = self._watcher()  # the first look above was without one: look again before waiting
-                continue
-            if not told and self._offset != before:
-                watch.found_by_looking()
-            told = watch.wait(seen, left)
+        return None
+
+    def wait_each(self, task_ids: Iterable[str], timeout: float | None = None) -> Iterator[StateRecord]:
+        """Yield the final line of each task as they end; stop after ``timeout`` seconds, or when all have ended."""
+        left = set(task_ids)
+        for _ in self._looks(timeout):
+            for state in self.ended(left):
+                left.discard(state.task_id)
+                yield state
+            if not left:
+                return
+
+    def when_ready(self, task_id: str, call: Callable[[], object]) -> None:
+        """Have ``call()`` called once the task has ended, in a thread that serves all such calls; return at once."""
+        self.callbacks.add(task_id, call)
+        if watch := self._watch:
+            watch.wake()  # it may have ended between two looks
+
+    def was_forgotten(self, task_id: str) -> bool:
+        """Say whether the task's result was forgotten, as far as the newest results tell."""
+        with self._lock:
+            self._catch_up()
+            return task_id in self._forgotten
 
     def close(self) -> None:
         """End the watcher and close the file."""
+        self.callbacks.close(wake=self._wake)
         with self._lock:
             if self._watch:
                 self._watch.close()
                 self._watch = None
             self._journal.close()
 
+    def _wake(self) -> None:
+        with self._lock:
+            if self._watch:
+                self._watch.wake()
+
+    def _looks(self, timeout: float | None) -> Iterator[None]:
+        """Yield whenever the results may have changed, at once to begin with; end after ``timeout`` seconds."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        yield
+        if deadline <= time.monotonic():
+            return
+        watch, told = self._watcher(), True
+        while True:
+            seen, before = watch.seen(), self._offset
+            yield
+            if not told and self._offset != before:
+                watch.found_by_looking()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            told = watch.wait(seen, left)
+
     def _watcher(self) -> Watch:
         with self._lock:
             if self._watch is None:
-                self._folder.make()
-                self._watch = Watch(self._folder.path, frozenset({self._folder.results.name}))
+                self.folder.make()
+                self._watch = Watch(self.folder.path, frozenset({self.folder.results.name}))
             return self._watch
 
     def _catch_up(self) -> None:
@@ -118,21 +215,37 @@ class Backend:
 
     def _note(self, line: bytes) -> None:
         state = state_in(line)
-        if state is None or state.task_id in self._final:
+        if state is None or not state.task_id:
             return
-        if state.status in FINAL_STATES:
-            self._final[state.task_id] = self._offset
-            self._open.pop(state.task_id, None)
+        task_id = state.task_id
+        if state.status in _GONE:
+            self._forgotten.add(task_id)
+            self._open.pop(task_id, None)
+        elif task_id in self._final:
+            return
+        elif state.status in FINAL_STATES:
+            self._final[task_id] = self._offset
+            self._open.pop(task_id, None)
         else:
-            self._open[state.task_id] = self._offset
+            self._open[task_id] = self._offset
 
-    def _from_sealed(self, task_id: str) -> StateRecord | None:
-        """Look for a final line in the sealed results, newest first; a search in vain is remembered."""
-        if task_id in self._absent:
-            return None
-        for path in self._folder.sealed_results():
-            for state in lines_about(task_id, Journal(path)):
-                if state.status in FINAL_STATES:
-                    return state
-        self._absent.add(task_id)
-        return None
+    def _from_sealed(self, task_ids: set[str]) -> Iterator[StateRecord]:
+        """Yield those final lines that stand in the sealed results, newest first; a search in vain is remembered."""
+        left = task_ids - self._absent
+        for path in self.folder.sealed_results() if left else ():
+            last = _last_words(lines_about(left, Journal(path)))
+            left -= last.keys()
+            self._absent |= {task_id for task_id, state in last.items() if state.status in _GONE}
+            yield from (state for state in last.values() if state.status not in _GONE)
+        self._absent |= left
+
+
+def _last_words(states: Iterable[StateRecord]) -> dict[str, StateRecord]:
+    """Return of each task that has ended the line that counts: the first final one, or that it was forgotten."""
+    found: dict[str, StateRecord] = {}
+    for state in states:
+        if state.status in _GONE:
+            found[state.task_id] = state
+        elif state.status in FINAL_STATES:
+            found.setdefault(state.task_id, state)
+    return found

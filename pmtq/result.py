@@ -1,104 +1,285 @@
-"""What a caller keeps of a task: its id, and the questions one can ask about it.
+"""All that can be asked of results: of one (``AsyncResult``), of one that ran here (``EagerResult``), of several together.
 
-It knows only the id and where the results are, so any process that knows these two can make one.
+One result is told in ``promise``; here stands what is built on it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast
 
-from pmtq import exceptions
+from pmtq import current, exceptions
 from pmtq.backend import Backend
-from pmtq.failures import rebuilt
-from pmtq.records import StateRecord
-from pmtq.states import EXCEPTION_STATES, FAILURE, FINAL_STATES, SUCCESS
+from pmtq.promise import AsyncResult, allow_join_result, denied_join_result, require_may_join
+from pmtq.records import StateRecord, TaskRecord
+from pmtq.states import EXCEPTION_STATES
+
+__all__ = ["AsyncResult", "EagerResult", "ResultSet", "allow_join_result", "denied_join_result"]
+
+R_co = TypeVar("R_co", covariant=True)
 
 
-class AsyncResult:
-    """The promise of a result, named by its task id."""
+class EagerResult(AsyncResult[R_co]):
+    """The result of a task that ran in its caller's process."""
 
-    _final: StateRecord | None = None
-
-    def __init__(self, id: str, backend: Backend, task_name: str = "") -> None:  # noqa: A002  (Celery's name)
-        """Take the task's id; nothing is read until something is asked."""
-        self.id = id
-        self.name = task_name
-        self._backend = backend
-
-    @property
-    def task_id(self) -> str:
-        """The same as ``id``."""
-        return self.id
-
-    @property
-    def state(self) -> str:
-        """The state's name now: PENDING, STARTED, SUCCESS, FAILURE, REVOKED, REJECTED or one of the task's own.
-
-        PENDING also when nothing is known of the id.
-        """
-        return self._record().status
-
-    status = state
+    def __init__(
+        self,
+        id: str,  # noqa: A002  (Celery's name)
+        ret_value: Any,
+        state: str,
+        traceback: str | None = None,
+        name: str = "",
+        *,
+        children: list[AsyncResult[Any]] | None = None,
+    ) -> None:
+        """Take what came of it: the value, or the exception, and the state."""
+        super().__init__(id, task_name=name)
+        self._value = ret_value
+        self._children = children or []
+        self._final = StateRecord(id, state, traceback=traceback or "")
 
     @property
     def result(self) -> Any:
-        """The return value, or the exception, or what the task last reported about itself; None while PENDING."""
-        record = self._record()
-        return rebuilt(record) if record.status in EXCEPTION_STATES else record.result
+        """The value or the exception."""
+        return self._value
 
     info = result
 
     @property
-    def traceback(self) -> str | None:
-        """The text of the worker's traceback if the task failed, else None."""
-        return self._record().traceback or None
+    def children(self) -> list[AsyncResult[Any]]:
+        """The results of the tasks that it ran or posted."""
+        return self._children
 
-    def ready(self) -> bool:
-        """Say whether the task has ended, well or not."""
-        return self._record().status in FINAL_STATES
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self._name
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult[Any]], object],
+        on_error: Callable[[AsyncResult[Any]], object] | None = None,
+    ) -> EagerResult[R_co]:
+        """Call ``callback`` or ``on_error`` at once."""
+        super().then(callback, on_error)
+        return self
+
+    def forget(self) -> None:
+        """Do nothing: nothing was written."""
+
+    def revoke(self, **_: Any) -> None:
+        """Do nothing: it has ended."""
+
+    async def _awaited(self) -> R_co:
+        return self.get(disable_sync_subtasks=False)
+
+    def _require_value(self) -> None:
+        """Have it here."""
+
+    def _sent(self) -> tuple[TaskRecord | None, str]:
+        return None, ""
+
+
+class ResultSet:
+    """Several results, asked together."""
+
+    def __init__(self, results: Iterable[AsyncResult[Any]] = (), app: Any = None) -> None:
+        """Take the results; the order stays."""
+        self.results: list[AsyncResult[Any]] = list(results)
+        self._app = app
+
+    def add(self, result: AsyncResult[Any]) -> None:
+        """Add a result unless it is there."""
+        if result not in self.results:
+            self.results.append(result)
+
+    def remove(self, result: AsyncResult[Any] | str) -> None:
+        """Take a result (or the one with that id) out; raises ``KeyError`` if it is not there."""
+        if result not in self.results:
+            raise KeyError(result)
+        self.results = [one for one in self.results if one != result]
+
+    def discard(self, result: AsyncResult[Any] | str) -> None:
+        """Take a result out if it is there."""
+        self.results = [one for one in self.results if one != result]
+
+    def update(self, results: Iterable[AsyncResult[Any]]) -> None:
+        """Add those that are not there."""
+        for result in results:
+            self.add(result)
+
+    def clear(self) -> None:
+        """Take all out."""
+        self.results.clear()
 
     def successful(self) -> bool:
-        """Say whether the task has returned a value."""
-        return self._record().status == SUCCESS
+        """Say whether all have returned a value."""
+        return all(one.successful() for one in self._looked_at())
 
     def failed(self) -> bool:
-        """Say whether the task has raised."""
-        return self._record().status == FAILURE
+        """Say whether one has failed."""
+        return any(one.failed() for one in self._looked_at())
 
-    def get(self, timeout: float | None = None, *, propagate: bool = True) -> Any:
-        """Wait until the task has ended; return its value, or raise its exception (return it if not ``propagate``).
+    def waiting(self) -> bool:
+        """Say whether one has not ended."""
+        return any(not one.ready() for one in self._looked_at())
 
-        ``timeout`` is in seconds, None waits for ever. Raises ``pmtq.exceptions.TimeoutError`` when it is over. The
-        exception is of its own class where this process has imported that, else a ``TaskError`` that names it.
+    def ready(self) -> bool:
+        """Say whether all have ended."""
+        return not self.waiting()
+
+    def completed_count(self) -> int:
+        """Return how many have returned a value."""
+        return sum(one.successful() for one in self._looked_at())
+
+    def maybe_throw(self, *, propagate: bool = True, callback: Callable[[str, Any], object] | None = None) -> None:
+        """Raise the exception of one that has failed."""
+        for one in self.results:
+            one.maybe_throw(propagate=propagate, callback=callback)
+
+    maybe_reraise = maybe_throw
+
+    def join(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float | None = None,  # noqa: ARG002  (nothing is polled)
+        callback: Callable[[str, Any], object] | None = None,
+        no_ack: bool = True,  # noqa: ARG002
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: Callable[[], object] | None = None,
+    ) -> list[Any]:
+        """Wait for all and return their values in order; the first exception is raised as soon as it is there.
+
+        ``timeout`` is in seconds, for all together. Without ``propagate`` the exceptions stand among the values.
+        ``callback(id, value)`` is called for each as it ends.
         """
-        self._final = self._final or self._backend.wait(self.id, timeout)
-        if self._final is None:
+        if disable_sync_subtasks:
+            require_may_join()
+        for one in self._ending(timeout):
+            if on_interval:
+                on_interval()
+            if on_message:
+                on_message({"task_id": one.id, "status": one.state, "result": one.result})
+            if propagate and one.state in EXCEPTION_STATES:
+                one.throw(one.result)
+            if callback:
+                callback(one.id, one.result)
+        return [one.result for one in self.results]
+
+    get = join_native = join
+
+    def iterate(
+        self,
+        timeout: float | None = None,
+        *,
+        propagate: bool = True,
+        interval: float | None = None,  # noqa: ARG002
+    ) -> Iterator[Any]:
+        """Yield the values in the order in which the tasks end."""
+        for one in self._ending(timeout):
+            yield one.maybe_throw(propagate=propagate)
+
+    def iter_native(self, timeout: float | None = None, **_: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield id and what is known of each task, in the order in which they end."""
+        for one in self._ending(timeout):
+            yield one.id, {"task_id": one.id, "status": one.state, "result": one.result, "traceback": one.traceback}
+
+    def then(
+        self, callback: Callable[[ResultSet], object], on_error: Callable[[ResultSet], object] | None = None
+    ) -> ResultSet:
+        """Have ``callback(set)`` called once all have ended; if one has not ended well, ``on_error(set)`` if there is one."""
+        left = len(self.results)
+        counting = threading.Lock()
+
+        def ended(_: AsyncResult[Any] | None) -> None:
+            nonlocal left
+            with counting:
+                left -= 1
+                if left > 0:
+                    return
+            (callback if on_error is None or self.successful() else on_error)(self)
+
+        for one in self.results:
+            one.then(ended)
+        if not self.results:
+            ended(None)
+        return self
+
+    @property
+    def supports_native_join(self) -> bool:
+        """Whether all are waited for together; always."""
+        return True
+
+    @property
+    def backend(self) -> Backend:
+        """Where the states are read."""
+        return self.results[0].backend if self.results else cast("Backend", self.app.backend)
+
+    @property
+    def app(self) -> Any:
+        """The app it was made for, else that of its results."""
+        return self._app or (self.results[0].app if self.results else current.app_in_use())
+
+    def forget(self) -> None:
+        """Have all results removed of those tasks that have ended."""
+        for one in self._looked_at():
+            one.forget()
+
+    def revoke(self, *, terminate: bool = False, signal: str = "SIGTERM", **_: Any) -> None:
+        """Call all of them off."""
+        self.app.control.revoke([one.id for one in self.results], terminate=terminate, signal=signal)
+
+    def _looked_at(self) -> list[AsyncResult[Any]]:
+        """Return the results, knowing which tasks have ended: each file is read once at most, however many they are."""
+        with contextlib.suppress(exceptions.TimeoutError):
+            for _ in self._ending(0.0):
+                pass
+        return self.results
+
+    def _ending(self, timeout: float | None) -> Iterator[AsyncResult[Any]]:
+        """Yield each result when its task has ended; raises ``TimeoutError`` after ``timeout`` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for one in self.results:
+            if not isinstance(one, EagerResult):  # which has its value with it
+                one.backend.require_values(one.id)
+        left = {one.id: one for one in self.results}
+        for one in [one for one in left.values() if one.is_known]:
+            yield left.pop(one.id)
+        for backend in {one.backend: None for one in left.values()}:  # nearly always there is one
+            here = {one.id for one in left.values() if one.backend is backend}
+            for state in backend.wait_each(here, None if deadline is None else max(0.0, deadline - time.monotonic())):
+                one = left.pop(state.task_id)
+                one.take(state)
+                yield one
+        if left:
             raise exceptions.TimeoutError(
-                f"task {self.id} is {self.state} after {timeout:g} s. If it was ever sent, it is still queued or running, and "
-                f"its result will be kept. Is a worker there, and what does the task wait for? pmtq status; pmtq queue"
+                f"{len(left)} of {len(self.results)} tasks have not ended after {timeout:g} s, among them {next(iter(left))}. "
+                "They go on. Is a worker there, and what do they wait for? pmtq status; pmtq queue"
             )
-        if propagate and self._final.status in EXCEPTION_STATES:
-            raise rebuilt(self._final)
-        return self.result
 
-    wait = get
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return len(self.results)
 
-    def __repr__(self) -> str:
-        """Return Celery's form: ``<AsyncResult: id>``."""
-        return f"<AsyncResult: {self.id}>"
+    def __iter__(self) -> Iterator[AsyncResult[Any]]:
+        """Go through the results."""
+        return iter(self.results)
+
+    def __getitem__(self, index: int) -> AsyncResult[Any]:
+        """Return the result at a place."""
+        return self.results[index]
 
     def __eq__(self, other: object) -> bool:
-        """Say whether the other one speaks of the same task."""
-        return isinstance(other, AsyncResult) and other.id == self.id
+        """Say whether the other one has the same results in the same order."""
+        return isinstance(other, ResultSet) and other.results == self.results
 
-    def __hash__(self) -> int:
-        """Hash by id."""
-        return hash(self.id)
+    __hash__ = None  # type: ignore[assignment]
 
-    def _record(self) -> StateRecord:
-        if self._final is None:
-            record = self._backend.state(self.id)
-            if record.status not in FINAL_STATES:
-                return record
-            self._final = record
-        return self._final
+    def __repr__(self) -> str:
+        """Return the ids."""
+        return f"<{type(self).__name__}: [{', '.join(one.id for one in self.results)}]>"

@@ -8,7 +8,7 @@ import pytest
 from pmtq.backend import Backend
 from pmtq.journal import Journal
 from pmtq.records import StateRecord, encode
-from pmtq.states import FAILURE, LOST, PENDING, RELEASED, RETRY, STARTED, SUCCESS
+from pmtq.states import ERASED, FAILURE, FORGOTTEN, LOST, PENDING, RELEASED, RETRY, STARTED, SUCCESS
 from tests.support import eventually
 
 
@@ -279,3 +279,109 @@ def test_a_child_forked_from_a_waiting_process_can_wait_too(backend, say):
     say(StateRecord("a", SUCCESS, 5))
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+
+
+def sealed_reads(monkeypatch):
+    """Count the pieces that are read of sealed files."""
+    read, real = [], Journal.read
+
+    def counting(self, *args, **kwargs):
+        if self.path.parent.name == "sealed":
+            read.append(self.path.name)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Journal, "read", counting)
+    return read
+
+
+def test_a_thousand_results_are_waited_for_by_reading_each_file_once(backend, say, folder, monkeypatch):
+    ids = [f"t{number}" for number in range(1000)]
+    say(*(StateRecord(task_id, SUCCESS, 1) for task_id in ids[:300]))
+    seal(folder, 0)
+    say(StateRecord("other", SUCCESS))
+    seal(folder, 1)
+    say(*(StateRecord(task_id, SUCCESS, 1) for task_id in ids[300:]))
+    read = sealed_reads(monkeypatch)
+
+    ended = [state.task_id for state in backend.wait_each(ids, 10)]
+
+    assert sorted(ended) == sorted(ids)
+    assert sorted(read) == ["results.0.jsonl", "results.0.jsonl", "results.1.jsonl", "results.1.jsonl"]  # text, end
+
+
+def test_results_are_yielded_as_they_end_and_each_once(backend, say):
+    waiting = backend.wait_each(["a", "b", "c"], 10)
+    say(StateRecord("c", STARTED), StateRecord("b", SUCCESS, 1), StateRecord("b", SUCCESS, 2))
+    first = next(waiting)
+    say(StateRecord("c", SUCCESS, 3), StateRecord("a", FAILURE))
+
+    assert [first, *waiting] == [StateRecord("b", SUCCESS, 1), StateRecord("c", SUCCESS, 3), StateRecord("a", FAILURE)]
+
+
+def test_waiting_for_several_stops_in_time_with_those_that_have_ended(backend, say):
+    say(StateRecord("a", SUCCESS))
+
+    assert [state.task_id for state in backend.wait_each(["a", "b"], 0.02)] == ["a"]
+    assert list(backend.wait_each([], None)) == []
+
+
+def test_results_that_end_and_are_sealed_between_two_looks_are_yielded(backend, say, folder):
+    say(StateRecord("x", SUCCESS))
+    waiting = backend.wait_each(["a", "b"], 10)
+    say(StateRecord("a", SUCCESS))
+    first = next(waiting)
+    say(StateRecord("b", SUCCESS))
+    seal(folder, 0)
+    say(StateRecord("y", SUCCESS))
+
+    assert [first.task_id, *(state.task_id for state in waiting)] == ["a", "b"]
+
+
+def test_a_task_that_was_looked_for_in_sealed_files_in_vain_is_not_looked_for_again(backend, say, folder, monkeypatch):
+    say(StateRecord("x", SUCCESS))
+    seal(folder, 0)
+    say(StateRecord("y", SUCCESS))
+    read = sealed_reads(monkeypatch)
+
+    answers = [backend.state("a").status, *(backend.ended(["a"]) for _ in range(3))]
+
+    assert (answers, len(set(read)), len(read)) == ([PENDING, [], [], []], 1, 2)
+
+
+def test_a_forgotten_task_has_no_state_and_no_history(backend, say):
+    say(StateRecord("a", STARTED, attempt=1), StateRecord("a", SUCCESS, 1), StateRecord("b", SUCCESS, 2))
+
+    backend.forget("a")
+
+    assert (backend.state("a"), backend.history("a"), backend.ended(["a", "b"])) == (
+        StateRecord("a", PENDING),
+        [],
+        [StateRecord("b", SUCCESS, 2)],
+    )
+    assert (backend.was_forgotten("a"), backend.was_forgotten("b")) == (True, False)
+
+
+@pytest.mark.parametrize("last", [FORGOTTEN, ERASED])
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_a_result_is_forgotten_wherever_the_lines_stand(backend, say, folder, last, files):
+    say(StateRecord("a", SUCCESS, 1))
+    if files == 2:
+        seal(folder, 0)
+    say(StateRecord("a", last))
+    if files:
+        seal(folder, 1)
+    say(StateRecord("b", SUCCESS))
+
+    assert (backend.state("a"), backend.ended(["a"]), backend.history("a")) == (StateRecord("a", PENDING), [], [])
+
+
+def test_each_state_a_task_is_seen_in_on_the_way_is_told_once(backend, say):
+    told = []
+
+    def tell(state):
+        told.append(state.status)
+        say(StateRecord("a", "PROGRESS", 1) if state.status == PENDING else StateRecord("a", SUCCESS))
+
+    backend.wait("a", 10, tell)
+
+    assert told == [PENDING, "PROGRESS", SUCCESS]
