@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,99 +12,21 @@ from typing import Any
 
 import pytest
 
-from pmtq import PMTQ
 from pmtq.exceptions import ImproperlyConfigured, WorkerNameTaken
 from pmtq.folder import Folder
 from pmtq.presence import find_remains, living
-from pmtq.worker import supervisor
+from pmtq.worker import pool
+from pmtq.worker.ending import catching, leave
 from pmtq.worker.supervisor import Plan, expand_name, take_name
-from tests.support import all_states, eventually, life
-
-TASKS = """
-import os, pathlib, signal, time
-from pmtq import PMTQ
-
-app = PMTQ("tasks")
-
-@app.task
-def add(x, y):
-    return x + y
-
-@app.task
-def hold(gate):
-    pathlib.Path(gate + ".begun").touch()
-    for _ in range(3000):
-        if os.path.exists(gate):
-            return os.getpid()
-        time.sleep(0.01)
-
-@app.task
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-class Project:
-    """A directory with ``tasks.py``, and the workers that were started in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.app = PMTQ(broker=f"file://{path}/queue_dir")
-        self.folder: Folder = self.app.folder
-        self.started: list[subprocess.Popen[bytes]] = []
-        (path / "tasks.py").write_text(TASKS)
-
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        with (self.path / "log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, *command], cwd=self.path, stderr=log, stdin=subprocess.DEVNULL)
-        self.started.append(process)
-        return process
-
-    def worker(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start a worker called w, and wait until all of its processes live."""
-        process = self.start("-m", "pmtq", "worker", "-A", "tasks", "-n", "w@h", *options)
-        count = int(options[options.index("-c") + 1]) + 1 if "-c" in options else 1
-        assert eventually(lambda: len(living(self.folder)) == count), self.log()
-        return process
-
-    def log(self) -> str:
-        return (self.path / "log").read_text()
-
-    def pids(self) -> dict[str, int]:
-        return {facts["name"]: facts["pid"] for facts in living(self.folder)}
-
-    def send(self, name: str, *args: Any) -> str:
-        return self.app.send_task(f"tasks.{name}", args).id
-
-    def hold(self, gate: str = "gate") -> str:
-        """Post a task that runs until ``open_gate``, and wait until it runs."""
-        task_id = self.send("hold", str(self.path / gate))
-        assert eventually((self.path / f"{gate}.begun").exists), self.log()
-        return task_id
-
-    def open_gate(self, gate: str = "gate") -> None:
-        (self.path / gate).touch()
-
-    def runner(self, task_id: str) -> str:
-        """Return the name of the worker that started the task last."""
-        lines = [line for line in all_states(self.folder) if line["task_id"] == task_id and line["status"] == "STARTED"]
-        return lines[-1]["worker"] if lines else ""
+from tests.projects import Project
+from tests.support import eventually, life
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path)
     yield project
-    project.app.backend.close()
-    pids = project.pids().values()
-    for process in project.started:
-        process.kill()
-        process.wait()
-    for pid in pids:  # children of a pool whose parent is gone
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    project.close()
 
 
 def plan(folder: Folder, **options: Any) -> Plan:
@@ -151,12 +71,12 @@ def test_a_name_that_lives_is_refused_to_whoever_asks_for_it(folder):
 
 
 def test_children_that_keep_dying_are_replaced_ever_more_slowly():
-    assert [supervisor._rest(deaths) for deaths in (1, 3, 4, 5, 6, 99)] == [0, 0, 0.25, 0.5, 1.0, 30.0]
+    assert [pool._rest(deaths) for deaths in (1, 3, 4, 5, 6, 99)] == [0, 0, 0.25, 0.5, 1.0, 30.0]
 
 
 @pytest.mark.parametrize(("status", "words"), [(-9, "was killed by SIGKILL"), (1, "ended with status 1")])
 def test_the_way_a_child_ended_is_told_in_words(status, words):
-    assert supervisor._how(status) == words
+    assert pool._how(status) == words
 
 
 @pytest.mark.parametrize("options", [(), ("-c", "2")])
@@ -164,8 +84,8 @@ def test_a_worker_says_in_its_file_who_it_is(project, options):
     process = project.worker(*options)
 
     facts = living(project.folder)
-    pool, count = ("prefork", 2) if options else ("solo", 1)
-    common = {"queues": ["celery"], "functions": ["tasks.add", "tasks.die", "tasks.hold"], "pool": pool}
+    kind, count = ("prefork", 2) if options else ("solo", 1)
+    common = {"queues": ["celery"], "functions": ["tasks.add", "tasks.die", "tasks.hold"], "pool": kind}
     assert [fact["name"] for fact in facts] == ["w@h", "w@h#1", "w@h#2"][: count + 1 if options else 1]
     assert facts[0]["pid"] == process.pid
     assert [fact.get("parent") for fact in facts] == [None, "w@h", "w@h"][: len(facts)]
@@ -307,7 +227,7 @@ def test_a_worker_whose_outcome_could_not_be_posted_leaves_it_for_the_next(folde
     presence = take_name(plan(folder), "w@h")
     presence.notes.add(b'{"task_id":"t"}\n')
 
-    supervisor._leave(presence)
+    leave(presence)
     presence.after_fork()  # as if the process had ended
 
     remains = find_remains(folder, "w@h")
@@ -321,7 +241,7 @@ def test_signals_are_given_back_when_the_work_is_over():
 
     before = signal.signal(signal.SIGTERM, mine)
     try:
-        with supervisor._signals(supervisor._Ending(lambda: None, aloud=True)):
+        with catching(lambda *_: None):
             assert signal.getsignal(signal.SIGTERM) is not mine
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:

@@ -10,31 +10,41 @@ It does not know signals, processes or the command line: whoever runs it calls `
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
-from pmtq.app import Task
+from pmtq import signals
 from pmtq.claim import Claim, Claimer
+from pmtq.clock import now, woken_by_moves
 from pmtq.disk import nudge
-from pmtq.exceptions import LockHeld, OperationalError
-from pmtq.folder import Folder
+from pmtq.exceptions import LockHeld, NotRegistered, OperationalError
+from pmtq.execute import execute
+from pmtq.failures import rebuilt
+from pmtq.folder import Folder, with_priority
+from pmtq.ledger import release
 from pmtq.presence import Presence
-from pmtq.records import StateRecord, TaskRecord, encode, timestamp
-from pmtq.states import RELEASED, SUCCESS
+from pmtq.records import StateRecord, TaskRecord, encode, epoch, timestamp
+from pmtq.request import Request
+from pmtq.sealing import RESULT_EXPIRES
+from pmtq.states import FAILURE, REJECTED, RETRY, REVOKED, SUCCESS
+from pmtq.task import Task
+from pmtq.trace import Trace
+from pmtq.values import HIGHEST_PRIORITY
 from pmtq.watch import SLOW_POLL, Watch
-from pmtq.worker.execute import execute
+from pmtq.worker.board import Board
+from pmtq.worker.overdue import Overdue
 
 logger = logging.getLogger("pmtq.worker")
 
 BATCH_SECONDS = 0.005
 """Work in one batch: long enough to make the lock cheap, short enough that an idle worker does not wait for a share."""
 BATCH_TASKS = 1000
-OVERDUE = 0.05
-"""Seconds after which the rest of a batch no longer waits for the task that is running."""
 TIDY_SECONDS = 1.0
 """Idle time after which queues that are done with are cleared; while busy, how often their size is looked at."""
 OUTGROWN_SECONDS = 0.1
@@ -42,23 +52,30 @@ OUTGROWN_SECONDS = 0.1
 
 
 class Consumer:
-    """One process's share of a worker."""
+    """One process's share of a worker, or one thread's."""
 
     def __init__(
         self,
         folder: Folder,
         presence: Presence,
         queues: list[str],
-        tasks: Mapping[str, Task[..., object]],
+        tasks: Mapping[str, Task[..., Any]],
+        board: Board | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        """Serve ``queues`` of ``folder`` with ``tasks``, under the name that ``presence`` holds."""
+        """Serve ``queues`` of ``folder`` with ``tasks``, under the name that ``presence`` holds.
+
+        ``board`` shows others what it is doing. ``watch`` is one that several consumers share, for the files
+        ``files_of(folder, queues)``.
+        """
+        self.board = board or Board()
+        self.left: float = math.inf
+        """How many tasks more it may take before its ``run`` returns."""
         self._folder = folder
-        self._tasks = tasks
-        self._queues = queues
+        self._presence = presence
+        self._traces = {name: Trace(task, folder.logs, self.board.hard_limit) for name, task in tasks.items()}
         self._notes = presence.notes
-        self._claimer = Claimer(folder, presence, queues, {name: task.acks_late for name, task in tasks.items()})
-        self._names = frozenset(folder.queue(name).name for name in queues)
-        self._watch: Watch | None = None
+        self._shared_watch = watch
         self._stopping = False
         self._verbose = logger.isEnabledFor(logging.INFO)
         self._expected = dict.fromkeys(tasks, BATCH_SECONDS)
@@ -68,40 +85,70 @@ class Consumer:
         self._outcomes: list[StateRecord] = []
         self._mutex = threading.Lock()
         """Held while the claimer is used. Outcomes are appended without it, which is one atomic step."""
-        self._several = threading.Event()
         self._begun = 0
+        self._overdue = Overdue(lambda: self._begun, self._relieve)
+        settings = next((task.app.conf for task in tasks.values()), None)
+        self._result_expires = settings.seconds("result_expires") if settings else RESULT_EXPIRES
+        self.serve(queues)
+
+    def serve(self, queues: list[str]) -> None:
+        """Serve these queues from now on; another thread may call it while ``run`` goes on."""
+        with self._mutex:
+            terms = {name: trace.terms for name, trace in self._traces.items()}
+            self._claimer = Claimer(self._folder, self._presence, list(queues), terms)
+            self._claimer.result_expires = self._result_expires
+            self._unknown_told = 0
+            self._files = files_of(self._folder, queues)
 
     def run(self, *, burst: bool = False, still_wanted: Callable[[], bool] = lambda: True) -> None:
         """Work until ``stop`` is called or ``still_wanted`` says no; with ``burst`` until nothing is left to run now."""
-        self._claimer.succeed_namesake(time.time())
-        self._watch = Watch(self._folder.path, self._names)
-        threading.Thread(target=self._watch_over_batch, daemon=True, name="pmtq-overdue").start()
-        busy = tidied = time.monotonic()
-        notified = True
+        self._claimer.succeed_namesake(now())
+        watch = self._shared_watch or Watch(self._folder.path, self._files)
         try:
-            while not self._stopping and still_wanted():
-                seen = self._watch.seen()
-                self._fill_batch()
-                now = time.monotonic()
-                if self._batch:
-                    if not notified:
-                        self._watch.found_by_looking()
-                    self._run_batch()
-                    busy, notified = now, True
-                elif burst:
-                    self._claimer.finish_last_lines()
-                    if not self._claimer.finish_last_lines():  # what has not grown between two looks is whole
-                        break
-                else:
-                    notified = self._watch.wait(seen, self._until_due())
-                if now - tidied >= (OUTGROWN_SECONDS if self._claimer.is_outgrown() else TIDY_SECONDS):
-                    self._tidy(idle=now - busy >= TIDY_SECONDS)
-                    tidied = now
+            self._begin(watch)
+            with woken_by_moves(watch.wake):
+                self._go_round(watch, still_wanted, burst=burst)
             self._finish(burst=burst)
         finally:
             self._stopping = True
-            self._several.set()
-            self._watch.close()
+            self._end()
+            if not self._shared_watch:
+                watch.close()
+
+    def _begin(self, watch: Watch) -> None:  # noqa: ARG002  (for those who are woken by more than files)
+        """Start what works beside the loop."""
+        self._overdue.start()
+
+    def _end(self) -> None:
+        """End it."""
+        self._overdue.stop()
+
+    def _go_round(self, watch: Watch, still_wanted: Callable[[], bool], *, burst: bool) -> None:
+        busy = tidied = time.monotonic()
+        notified = True
+        while not self._stopping and self.left and still_wanted():
+            watch.names = self._files
+            seen = watch.seen()
+            self._fill_batch()
+            moment = time.monotonic()
+            if self._batch:
+                if not notified:
+                    watch.found_by_looking()
+                self.board.busy = True
+                self._run_batch()
+                self.board.busy = False
+                busy, notified = moment, True
+            elif burst and self._is_done():
+                break
+            else:
+                notified = watch.wait(seen, self._until_due())
+            if moment - tidied >= (OUTGROWN_SECONDS if self._claimer.is_outgrown() else TIDY_SECONDS):
+                self._tidy(idle=moment - busy >= TIDY_SECONDS)
+                tidied = moment
+
+    def _is_done(self) -> bool:
+        """Say whether nothing is left to run now; a last line that has not grown between two looks is whole."""
+        return not (self._claimer.finish_last_lines() or self._claimer.finish_last_lines())
 
     def stop(self) -> None:
         """End after the task that is running; may be called from a signal handler."""
@@ -112,8 +159,12 @@ class Consumer:
 
         For a signal handler, as the last thing before the process ends.
         """
-        for claim in filter(None, [self._running, *self._batch]):
+        for claim in self._in_hand():
             self._notes.add(encode(_released(claim)) + b"\n")
+
+    def _in_hand(self) -> list[Claim]:
+        """Return what has been claimed and has not ended."""
+        return [claim for claim in (self._running, *self._batch) if claim]
 
     def _fill_batch(self) -> None:
         """Settle what has been run, and claim the next batch."""
@@ -121,18 +172,40 @@ class Consumer:
             claims = self._exchange([], self._wanted()) or []
             self._forget_notes()
             self._batch.extend(claims)
+            self.left -= len(claims)
+            ended, unknown = self._claimer.ended, self._claimer.unknown
         if len(claims) > 1:
-            self._several.set()
+            self._overdue.look_after()
+        if signals.task_received.receivers:
+            for claim in claims:
+                signals.task_received.send(self, request=Request(claim))
+        if ended or len(unknown) > self._unknown_told:
+            self._tell_of_the_others(ended, list(unknown.items()))
+
+    def _tell_of_the_others(self, ended: list[StateRecord], unknown: list[tuple[str, str]]) -> None:
+        """Send the signals for what was found in the queues and is not to be run here."""
+        for final in ended:
+            if final.status == REVOKED and (record := final.record):
+                expired = bool(record.expires) and epoch(record.expires) <= now()
+                request = Request(Claim(record, final))
+                task = self._traces[record.function].task
+                signals.task_revoked.send(task, request=request, terminated=False, signum=None, expired=expired)
+            elif final.status == REJECTED:
+                signals.task_rejected.send(self, message=final.task_id, exc=rebuilt(final))
+        for name, task_id in unknown[self._unknown_told :]:
+            error = NotRegistered(f"no task is called {name!r} here", name, tuple(self._traces))
+            signals.task_unknown.send(self, message=None, exc=error, name=name, id=task_id)
+        self._unknown_told = len(unknown)
 
     def _wanted(self) -> Callable[[TaskRecord], bool]:
         """Return what a new batch asks before each claim: whether this task shall be in it."""
-        room, taken = BATCH_SECONDS, 0
+        room, taken, most = BATCH_SECONDS, 0, min(BATCH_TASKS, self.left)
 
         def wanted(record: TaskRecord) -> bool:
             nonlocal room, taken
             room -= self._expected[record.function]
             taken += 1
-            return taken == 1 or (room >= 0 and taken <= BATCH_TASKS)
+            return taken == 1 or (room >= 0 and taken <= most)
 
         return wanted
 
@@ -145,7 +218,7 @@ class Consumer:
         """
         settled = len(self._outcomes)
         try:
-            claims = self._claimer.exchange(self._outcomes[:settled] + unbegun, time.time(), wanted)
+            claims = self._claimer.exchange(self._outcomes[:settled] + unbegun, now(), wanted)
         except OperationalError as error:
             logger.error("%s Trying again; %d outcomes are kept.", error, settled)  # noqa: TRY400
             time.sleep(SLOW_POLL)
@@ -155,7 +228,8 @@ class Consumer:
 
     def _run_batch(self) -> None:
         """Run the claimed tasks in the order they were claimed."""
-        batch, outcomes, expected, tasks = self._batch, self._outcomes, self._expected, self._tasks
+        self._look_again()
+        batch, outcomes, expected, traces = self._batch, self._outcomes, self._expected, self._traces
         note, verbose = self._notes.add, self._verbose
         began = time.perf_counter()
         while batch and not self._stopping:
@@ -166,7 +240,7 @@ class Consumer:
             self._begun += 1
             self._running = claim
             function = claim.record.function
-            outcome, line, ended = execute(claim, tasks[function].run, began)
+            outcome, line, ended = execute(claim, traces[function], began)
             outcomes.append(outcome)
             self._running = None
             if not note(line):  # no room: then it is posted at once
@@ -177,6 +251,12 @@ class Consumer:
             if verbose or outcome.status != SUCCESS:
                 tell(claim, outcome)
         self._begun += 1
+
+    def _look_again(self) -> None:
+        """Have the traces see what may have changed since the last batch."""
+        controls = self._claimer.ledger.controls
+        for trace in self._traces.values():
+            trace.look_again(controls)
 
     def _settle(self) -> None:
         """Post the outcomes that are there, claiming nothing."""
@@ -189,20 +269,15 @@ class Consumer:
         if not self._outcomes:
             self._notes.clear()
 
-    def _watch_over_batch(self) -> None:
-        """Post what is finished and give back the rest whenever one task of a batch takes long; runs in a thread."""
-        while not self._stopping:
-            self._several.wait()
-            begun = self._begun
-            time.sleep(OVERDUE)
-            if self._begun != begun:
-                continue
-            with self._mutex:
-                if self._begun == begun and (self._batch or self._outcomes):
-                    self._give_back()
-                self._several.clear()
-                if self._batch:  # filled meanwhile, or it could not be given back
-                    self._several.set()
+    def _relieve(self, begun: int) -> bool:
+        """Post what is finished and give back the rest, if task number ``begun`` still runs; say if more is to be done.
+
+        For the thread that looks after the batch.
+        """
+        with self._mutex:
+            if self._begun == begun and (self._batch or self._outcomes):
+                self._give_back()
+            return bool(self._batch)  # filled meanwhile, or it could not be given back
 
     def _give_back(self, *, ending: bool = False) -> None:
         """Post the outcomes and release what has not begun, so that another worker may take it; hold the mutex.
@@ -219,8 +294,9 @@ class Consumer:
                     self._notes.add(encode(line) + b"\n")
             self._batch.extend(unbegun)
             return
+        self.left += len(unbegun)
         for claim in unbegun[:1]:
-            nudge(self._folder.queue(self._queues[claim.place.queue]))
+            nudge(self._folder.queue(claim.queue))
 
     def _finish(self, *, burst: bool) -> None:
         with self._mutex:
@@ -233,7 +309,7 @@ class Consumer:
     def _tidy(self, *, idle: bool) -> None:
         with self._mutex:
             try:
-                self._claimer.tidy(time.time(), idle=idle)
+                self._claimer.tidy(now(), idle=idle)
             except LockHeld:
                 logger.debug("a queue is locked by another program; it is cleared when it is free")
             except OperationalError as error:
@@ -241,21 +317,28 @@ class Consumer:
 
     def _until_due(self) -> float:
         """Return the seconds until the next waiting task may start."""
-        due = self._claimer.places.next_due()
-        return SLOW_POLL if due is None else max(0.0, due - time.time())
+        return min(SLOW_POLL, max(0.0, self._claimer.next_due() - now()))
+
+
+def files_of(folder: Folder, queues: list[str]) -> frozenset[str]:
+    """Return the names of all files that ``queues`` can have, one for each priority."""
+    priorities = range(HIGHEST_PRIORITY + 1)
+    return frozenset(folder.queue(with_priority(name, priority)).name for name in queues for priority in priorities)
 
 
 def _released(claim: Claim) -> StateRecord:
-    started = claim.started
-    return StateRecord(started.task_id, RELEASED, None, started.attempt - 1, started.worker, timestamp(time.time()))
+    return release(claim.started, timestamp(now()))
 
 
 def tell(claim: Claim, outcome: StateRecord) -> None:
     """Log in one line what happened to a task and how long it took."""
     again = f" (attempt {outcome.attempt})" if outcome.attempt > 1 else ""
-    head = f"{claim.record.function} {outcome.task_id}{again} {outcome.status} in {outcome.runtime:.4f} s"
+    name = claim.record.shadow or claim.record.function
+    head = f"{name} {outcome.task_id}{again} {outcome.status} in {outcome.runtime:.4f} s"
     if outcome.error:
-        logger.error("%s: %s: %s", head, outcome.error["type"], outcome.error["message"])
+        then = f"; again at {outcome.eta}" if outcome.status == RETRY else ""
+        level = logging.ERROR if outcome.status == FAILURE else logging.WARNING
+        logger.log(level, "%s: %s: %s%s", head, outcome.error["type"], outcome.error["message"], then)
         logger.debug("%s", outcome.traceback)
     else:
         result = outcome.result

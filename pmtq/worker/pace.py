@@ -7,13 +7,14 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from pmtq.app import Task
+from pmtq.execute import execute
 from pmtq.folder import Folder
 from pmtq.presence import Presence
 from pmtq.records import TaskRecord
+from pmtq.task import Task
 from pmtq.worker.consumer import Consumer, tell
-from pmtq.worker.execute import execute
 
 
 class Slow:
@@ -57,7 +58,7 @@ class SteppingConsumer(Consumer):
     """Takes one task at a time, and stops at each of its stages."""
 
     def __init__(
-        self, pace: Slow, folder: Folder, presence: Presence, queues: list[str], tasks: Mapping[str, Task[..., object]]
+        self, pace: Slow, folder: Folder, presence: Presence, queues: list[str], tasks: Mapping[str, Task[..., Any]]
     ) -> None:
         """Stop as ``pace`` says; the rest is as for any consumer."""
         super().__init__(folder, presence, queues, tasks)
@@ -94,7 +95,7 @@ class SteppingConsumer(Consumer):
         record = claim.record
         self._pace.at("claimed", record, "its STARTED line stands in results.jsonl")
         self._pace.at("running", record, "the function is called now")
-        outcome, _, _ = execute(claim, self._tasks[record.function].run, time.perf_counter())
+        outcome, _, _ = execute(claim, self._traces[record.function], time.perf_counter())
         self._outcomes.append(outcome)
         self._running = None
         tell(claim, outcome)
