@@ -16,15 +16,17 @@ from typing import Any
 
 import msgspec
 
-from pmtq.folder import Folder
+from pmtq.archive import all_lines
+from pmtq.folder import Folder, priority_of
+from pmtq.gates import RATE, Gates
 from pmtq.journal import Journal
-from pmtq.ledger import Ledger
+from pmtq.ledger import MOVED, PAUSE, RATE_LIMIT, REVOKE, Ledger
 from pmtq.presence import living
-from pmtq.reader import QueueReader
-from pmtq.records import FORMAT_VERSION, MAX_RECORD_BYTES, StateRecord, TaskRecord, decode_state, epoch
-from pmtq.scan import Fault, Item, Scanner
+from pmtq.reader import MOVED_MARK, QueueReader
+from pmtq.records import FORMAT_VERSION, MAX_RECORD_BYTES, StateRecord, TaskRecord, decode_state, epoch, timestamp
+from pmtq.scan import DERIVED_ID, Fault, Item, Scanner
 from pmtq.sealing import generation
-from pmtq.states import PENDING, REJECTED, RETRY, STARTED
+from pmtq.states import FINAL_STATES, PENDING, REJECTED, RETRY, STARTED
 
 
 class Worker(msgspec.Struct, kw_only=True):
@@ -42,6 +44,10 @@ class Worker(msgspec.Struct, kw_only=True):
     parent: str = ""
     """For such a process: the name of the worker it belongs to."""
 
+    def seconds_up(self, now: float) -> float:
+        """Return how long it has been running."""
+        return now - _time(self.started, now)
+
 
 class Owed(msgspec.Struct, kw_only=True):
     """One task that is not done with."""
@@ -52,7 +58,10 @@ class Owed(msgspec.Struct, kw_only=True):
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     queue: str
+    priority: int = 0
     sent: str = ""
+    eta: str = ""
+    """Not to be run before this time, whether its caller or its last try said so; empty for at once."""
     state: str = PENDING
     why: str = ""
     """A clause that says why it waits, or who runs it."""
@@ -69,8 +78,16 @@ class Running(msgspec.Struct, kw_only=True):
     kwargs: dict[str, Any] = {}
     since: str
     attempt: int
+    queue: str = ""
+    priority: int = 0
+    pid: int = 0
+    """Of the process that has it."""
     begun: bool
     """False for one that was claimed in the same batch and has its turn later."""
+
+    def seconds(self, now: float) -> float:
+        """Return how long its worker has had it."""
+        return now - _time(self.since, now)
 
 
 class Backlog(msgspec.Struct, kw_only=True):
@@ -78,7 +95,7 @@ class Backlog(msgspec.Struct, kw_only=True):
 
     queue: str
     first: list[Owed]
-    """As many as were asked for, in the order of the file."""
+    """As many as were asked for, in the order in which they run: by priority, then as they stand in the file."""
     owed: int
     """How many there are altogether, those included that run now …"""
     held: int
@@ -92,6 +109,8 @@ class View:
         """Look at ``folder`` at ``now``, in seconds since 1970; the folder need not exist."""
         self.folder = folder
         self.now = now
+        self._owners: dict[str, str] = {}
+        """For each key the first task that was come to in the queue that is being read."""
 
     @cached_property
     def workers(self) -> list[Worker]:
@@ -113,29 +132,29 @@ class View:
         journal.close()
         return ledger
 
+    def queues(self) -> list[str]:
+        """Return the queues that have a file, the default one first; the files of their priorities are theirs."""
+        return list(dict.fromkeys(priority_of(name)[0] for name in self.folder.queue_names()))
+
     def backlog(self, queue: str, limit: int) -> Backlog:
-        """Return the first ``limit`` owed records of ``queue``, and how many there are."""
-        final, held = self.ledger.final, self._held
+        """Return the first ``limit`` owed records of ``queue``, of all priorities, and how many there are."""
         seen = Backlog(queue=queue, first=[], owed=0, held=0)
-        reader = self._reader(queue)
-        for item in _items(reader):
-            task_id = item.record.task_id
-            if task_id in final:
-                continue
+        for reader, item in self._owed(queue):
             seen.owed += 1
-            seen.held += task_id in held
+            seen.held += item.record.task_id in self._held
             if len(seen.first) < limit:
                 seen.first.append(self._explained(reader, item))
-        reader.journal.close()
         return seen
 
     def running(self) -> list[Running]:
         """Return what the living workers hold, in the order they took it."""
         records = self._records_of(set(self._held))
+        pids = {worker.name: worker.pid for worker in self.workers}
         begun: set[str] = set()
         found = []
         for state in self._held.values():
-            record = records.get(state.task_id)
+            record, name = records.get(state.task_id, (None, ""))
+            queue, priority = priority_of(name)
             args, kwargs = _arguments(record)
             found.append(
                 Running(
@@ -146,6 +165,9 @@ class View:
                     kwargs=kwargs,
                     since=state.at,
                     attempt=state.attempt,
+                    queue=queue,
+                    priority=priority,
+                    pid=pids[state.worker],
                     begun=state.worker not in begun,
                 )
             )
@@ -154,12 +176,32 @@ class View:
 
     def find(self, task_id: str) -> Owed | None:
         """Return the task if its record stands in a queue file and is not done with, else None."""
-        for queue in self.folder.queue_names():
-            reader = self._reader(queue)
-            for item in _items(reader):
-                if item.record.task_id == task_id and task_id not in self.ledger.final:
+        for queue in self.queues():
+            for reader, item in self._owed(queue):
+                if item.record.task_id == task_id:
                     return self._explained(reader, item)
         return None
+
+    def later(self, queue: str) -> Iterator[Owed]:
+        """Yield what waits in ``queue`` for its time, in the order in which it would run now."""
+        for reader, item in self._owed(queue):
+            if isinstance(item.record, TaskRecord) and _is_after(self._eta(item.record), self.now):
+                yield self._explained(reader, item)
+
+    def ended(self) -> Iterator[StateRecord]:
+        """Yield the line with which each task ended, as far as results are kept, oldest first."""
+        seen: set[str] = set()
+        for path in [*reversed(self.folder.sealed_results()), self.folder.results]:
+            for state in all_lines(Journal(path)):
+                if state.status in FINAL_STATES and state.task_id not in seen:
+                    seen.add(state.task_id)
+                    yield state
+
+    def _eta(self, record: TaskRecord | Fault) -> str:
+        last = self.ledger.open.get(record.task_id)
+        if last and last.status == RETRY:
+            return last.eta
+        return record.eta if isinstance(record, TaskRecord) else ""
 
     @cached_property
     def _held(self) -> dict[str, StateRecord]:
@@ -174,37 +216,76 @@ class View:
         parents = {worker.parent for worker in self.workers}
         return [worker for worker in self.workers if worker.name not in parents]
 
-    def _reader(self, queue: str) -> QueueReader:
-        reader = QueueReader(Journal(self.folder.queue(queue)), queue)
-        reader.rewind(generation(self.folder, queue, self.ledger))
+    def _owed(self, queue: str) -> Iterator[tuple[QueueReader, Item]]:
+        """Yield what is owed in ``queue``, each task once, in the order in which it runs."""
+        self._owners = {}
+        for name in self._files(queue):
+            reader = self._reader(name)
+            for item in _items(reader):
+                record = item.record
+                if record.task_id not in self.ledger.final and self._places.get(record.task_id, name) == name:
+                    yield reader, item
+                    if isinstance(record, TaskRecord) and record.unique_key:
+                        self._owners.setdefault(record.unique_key, record.task_id)
+            reader.journal.close()
+
+    def _files(self, queue: str) -> list[str]:
+        """Return the names of the queue's files, in the order in which a worker reads them."""
+        names = [name for name in self.folder.queue_names() if priority_of(name)[0] == queue]
+        return sorted(names, key=priority_of, reverse=True)
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """For each task that was moved the name of the file in which its record counts."""
+        places: dict[str, str] = {}
+        for name in sorted(self.folder.queue_names(), key=lambda name: priority_of(name)[1]):
+            journal, offset = Journal(self.folder.queue(name)), 0
+            journal.refresh()
+            while lines := journal.read(offset):
+                offset += len(lines)
+                if MOVED_MARK in lines:
+                    places |= dict.fromkeys(_moved_ids(lines), name)
+            journal.close()
+        for control, line in self.ledger.controls.items():
+            kind, _, task_id = control.partition(" ")
+            if kind == MOVED:
+                places[task_id] = str(line.result)
+        return places
+
+    def _reader(self, name: str) -> QueueReader:
+        reader = QueueReader(Journal(self.folder.queue(name)), name)
+        reader.rewind(generation(self.folder, name, self.ledger))
         return reader
 
-    def _records_of(self, wanted: set[str]) -> dict[str, TaskRecord]:
-        """Return the records of these ids; they stand near the top, so little is read."""
-        found: dict[str, TaskRecord] = {}
-        for queue in self.folder.queue_names():
-            for item in _items(self._reader(queue)):
+    def _records_of(self, wanted: set[str]) -> dict[str, tuple[TaskRecord, str]]:
+        """Return the records of these ids, and where they stand: near the top of their files, so little is read."""
+        found: dict[str, tuple[TaskRecord, str]] = {}
+        for name in self.folder.queue_names():
+            for item in _items(self._reader(name)):
                 if len(found) == len(wanted):
                     return found
                 if item.record.task_id in wanted and isinstance(item.record, TaskRecord):
-                    found[item.record.task_id] = item.record
+                    found[item.record.task_id] = item.record, name
         return found
 
     def _explained(self, reader: QueueReader, item: Item) -> Owed:
         record = item.record
+        queue, priority = priority_of(reader.name)
         if isinstance(record, Fault):
             line = reader.line_number(item.start) + record.line
             why = f"line {line} is no task record: {record.reason} at column {record.column}. {record.remedy}".rstrip()
-            return Owed(task_id=record.task_id, queue=reader.name, state=REJECTED, why=why)
+            return Owed(task_id=record.task_id, queue=queue, priority=priority, state=REJECTED, why=why)
         args, kwargs = _arguments(record)
-        state, why = self._why(record, reader.name)
+        state, why = self._why(record, queue)
         return Owed(
             task_id=record.task_id,
             function=record.function,
             args=args,
             kwargs=kwargs,
-            queue=reader.name,
+            queue=queue,
+            priority=priority,
             sent=record.sent,
+            eta=self._eta(record),
             state=state,
             why=why,
         )
@@ -217,7 +298,10 @@ class View:
         if last and last.status == RETRY and _is_after(last.eta, self.now):
             return RETRY, f"tries again at {last.eta}"
         return (RETRY if last and last.status == RETRY else PENDING), (
-            _not_for_now(record, self.now)
+            self._called_off(record)
+            or _not_for_now(record, self.now)
+            or self._same_call(record)
+            or self._held_back(record, queue)
             or self._nobody_can(record.function, queue)
             or self._somebody_will(record, queue)
         )
@@ -229,6 +313,31 @@ class View:
         if before is held:
             return f"{held.worker} runs it since {held.at}"
         return f"{held.worker} has claimed it and runs {before.task_id} first"
+
+    def _called_off(self, record: TaskRecord) -> str:
+        return (
+            "it was called off; the next worker ends it" if f"{REVOKE} {record.task_id}" in self.ledger.controls else ""
+        )
+
+    def _same_call(self, record: TaskRecord) -> str:
+        """Return which task is the same call and keeps this one from running; empty if none is."""
+        owner = self._owners.get(record.unique_key, record.task_id)
+        if owner == record.task_id or record.debounce:
+            return ""
+        return f"the same call is owed already, as task {owner}; the next worker ends this one"
+
+    def _held_back(self, record: TaskRecord, queue: str) -> str:
+        """Return what people or limits hold it back with; empty if nothing does."""
+        gates = Gates(self.ledger, {})
+        name = gates.closed(record, queue, self.now)
+        if name.startswith(PAUSE):
+            what, whose = name.split(" ", 2)[1:]
+            option = "-Q" if what == "queue" else "-T"
+            return f"the {what} {whose} is paused since {self.ledger.controls[name].at}: pmtq resume {option} {whose}"
+        if name.startswith(RATE):
+            rate = self.ledger.controls[f"{RATE_LIMIT} {record.function}"].result
+            return f"the rate limit {rate} lets the next {record.function} start at {timestamp(gates.opens(name))}"
+        return ""
 
     def _nobody_can(self, function: str, queue: str) -> str:
         """Return why no living worker is going to take it; empty if one is."""
@@ -260,9 +369,14 @@ def _items(reader: QueueReader) -> Iterator[Item]:
         return
     unfinished = Item(start, start + len(tail), Fault("", "the record is not finished", 0, 1, "", "Write its end"))
     last = next(iter(Scanner().scan(tail.rstrip(b"\n") + b"\n", start)), unfinished)
-    if last.record.task_id.startswith("by-hand-"):
+    if last.record.task_id.startswith(DERIVED_ID):
         last.record.task_id = ""  # it gets one from its bytes and its equals, as soon as its newline is there
     yield last
+
+
+def _moved_ids(lines: bytes) -> list[str]:
+    items = Scanner().scan(lines, 0)
+    return [one.record.task_id for one in items if isinstance(one.record, TaskRecord) and one.record.moved]
 
 
 def _worker(facts: dict[str, Any]) -> Worker:
@@ -286,6 +400,14 @@ def _not_for_now(record: TaskRecord, now: float) -> str:
     if _is_after(record.eta, now):
         return f"it is not to run before {record.eta}"
     return ""
+
+
+def _time(moment: str, default: float) -> float:
+    """Return a time out of a file, or ``default`` if somebody wrote something else there."""
+    try:
+        return epoch(moment)
+    except ValueError:
+        return default
 
 
 def _is_after(moment: str, now: float) -> bool:

@@ -13,6 +13,7 @@ from pmtq.broker import Broker
 from pmtq.folder import Folder
 from pmtq.inspection import Backlog, Owed, Running, View, Worker
 from pmtq.journal import Journal
+from pmtq.moving import move
 from pmtq.presence import Presence
 from pmtq.records import StateRecord, TaskRecord, encode_lines, timestamp
 from tests.support import NOW, post_by_hand
@@ -238,7 +239,7 @@ def test_what_runs_is_told_with_its_arguments(folder, post, states, lives):
 
     held = {"worker": "w@h", "since": SINCE, "attempt": 1}
     assert View(folder, NOW).running() == [
-        Running(task_id="t", function="tasks.add", args=[2, 3], begun=True, **held),
+        Running(task_id="t", function="tasks.add", args=[2, 3], queue="celery", begun=True, **held),
         Running(task_id="gone", begun=False, **held),
     ]
 
@@ -249,3 +250,67 @@ def test_a_torn_line_among_the_results_is_passed_over(folder, post, states):
     states(StateRecord("t", "SUCCESS", 5))
 
     assert View(folder, NOW).find("t") is None
+
+
+@pytest.mark.parametrize(
+    ("control", "reason"),
+    [
+        ("pause queue celery", f"the queue celery is paused since {SINCE}: pmtq resume -Q celery"),
+        ("pause task tasks.add", f"the task tasks.add is paused since {SINCE}: pmtq resume -T tasks.add"),
+        ("revoke t", "it was called off; the next worker ends it"),
+    ],
+)
+def test_what_a_person_holds_back_is_told_with_the_way_to_let_it_go(folder, post, states, lives, control, reason):
+    lives()
+    post("t")
+    states(StateRecord(control=control, result=True, at=SINCE))
+
+    assert why(folder, "t") == ("PENDING", reason)
+
+
+def test_a_rate_limit_is_told_with_the_time_of_the_next_start(folder, post, states, lives):
+    lives()
+    post("t")
+    taken = StateRecord("before", "STARTED", attempt=1, worker="w@h", at=SINCE, pace=["tasks.add"])
+    states(taken, StateRecord(control="rate_limit tasks.add", result="10/m"))
+
+    assert why(folder, "t") == (
+        "PENDING",
+        f"the rate limit 10/m lets the next tasks.add start at {timestamp(NOW + 3)}",
+    )
+
+
+def test_a_call_that_is_owed_already_is_told_with_the_first_one(folder, post, lives):
+    lives()
+    post("a", unique_key="k")
+    post("b", unique_key="k")
+
+    assert why(folder, "a") == ("PENDING", "it is about to start")
+    assert why(folder, "b") == ("PENDING", "the same call is owed already, as task a; the next worker ends this one")
+
+
+def test_a_queue_is_told_with_all_its_priorities_in_the_order_in_which_they_run(folder, post):
+    for task_id, priority in (("a", 0), ("b", 3), ("c", 9), ("d", 3)):
+        post(task_id, queue="low", priority=priority)
+    post("e")
+    view = View(folder, NOW)
+
+    first = [(owed.task_id, owed.queue, owed.priority) for owed in view.backlog("low", 9).first]
+
+    assert first == [("c", "low", 9), ("b", "low", 3), ("d", "low", 3), ("a", "low", 0)]
+    assert (view.queues(), view.backlog("low", 1).owed) == (["celery", "low"], 4)
+
+
+def test_a_moved_task_is_told_once_and_where_it_waits_now(folder, post):
+    for task_id in ("a", "b", "c"):
+        post(task_id)
+    move(folder, "c", None, 9)
+    move(folder, "b", "low", 2)
+    view = View(folder, NOW)
+
+    told = [
+        (owed.task_id, queue, owed.priority) for queue in ("celery", "low") for owed in view.backlog(queue, 9).first
+    ]
+
+    assert told == [("c", "celery", 9), ("a", "celery", 0), ("b", "low", 2)]
+    assert view.find("b").queue == "low"
