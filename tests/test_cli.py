@@ -9,107 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import msgspec
 import pytest
 
 from pmtq import PMTQ, cli
-from pmtq.cli import logs, main, text
+from pmtq.cli import logs, look, text
+from pmtq.cli.commands import COMMANDS
 from pmtq.cli.finding import find_app
 from pmtq.exceptions import ImproperlyConfigured
 from pmtq.folder import Folder
 from pmtq.journal import Journal
 from pmtq.presence import Presence
 from pmtq.records import StateRecord, encode_lines, timestamp
-from tests.support import all_states, life, post_by_hand, read_lines
-
-TASKS = """
-from pmtq import PMTQ
-
-app = PMTQ("tasks")
-
-@app.task
-def add(x, y):
-    return x + y
-
-@app.task
-def fail(text):
-    raise ValueError(text)
-"""
-
-
-class Said(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory with ``tasks.py`` in it, which is the current one."""
-    (tmp_path / "tasks.py").write_text(TASKS)
-    monkeypatch.chdir(tmp_path)
-    before, paths = set(sys.modules), list(sys.path)
-    yield tmp_path
-    sys.path[:] = paths
-    for name in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def here(project: Path) -> Folder:
-    """The folder that the commands use when none is named."""
-    return Folder(project / "queue_dir")
-
-
-@pytest.fixture
-def run(project: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A function that runs a command in this process."""
-
-    def command(*arguments: str) -> Said:
-        status = main(list(arguments))
-        return Said(status, *capsys.readouterr())
-
-    return command
-
-
-@pytest.fixture
-def pmtq(project: Path) -> Run:
-    """A function that runs a command in a process of its own, without a terminal."""
-
-    def command(*arguments: str, stdin: str = "") -> Said:
-        done = subprocess.run(
-            [sys.executable, "-m", "pmtq", *arguments],
-            capture_output=True,
-            text=True,
-            input=stdin,
-            timeout=30,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
-
-    return command
-
-
-@pytest.fixture
-def lives(here: Folder) -> Iterator[Presence]:
-    """A living worker that knows ``tasks.add``."""
-    facts = {"name": "w@h", "pid": 7, "queues": ["celery"], "functions": ["tasks.add"], "pool": "solo"}
-    presence = Presence(here, "w@h", facts | {"started": timestamp(time.time() - 125)})
-    yield presence
-    presence.leave()
-
-
-def queued(folder: Folder) -> list[tuple[str, object]]:
-    return [(line["function"], line.get("params")) for line in read_lines(folder.queue())]
+from tests.support import Said, all_states, life, post_by_hand, queued, read_lines
 
 
 def settle(folder: Folder, *lines: StateRecord) -> None:
@@ -129,7 +44,7 @@ def test_without_a_command_there_is_a_list_of_them(run):
 
 def test_help_explains_a_command_and_a_command_within_a_command(run):
     assert run("help", "call").out == run("call", "--help").out
-    assert "Show which functions each living worker knows" in run("help", "inspect", "registered").out
+    assert "Show which functions each worker knows" in run("help", "inspect", "registered").out
 
 
 @pytest.mark.parametrize(
@@ -144,10 +59,11 @@ def test_help_explains_a_command_and_a_command_within_a_command(run):
             ),
         ),
         (
-            ["xyz"],
+            ["xyzzy"],
             (
-                "pmtq: there is no command 'xyz'. There are: worker, call, result, status, queue, inspect, purge, demo, "
-                "help. All options: pmtq --help\n"
+                "pmtq: there is no command 'xyzzy'. There are: worker, beat, multi, call, schedule, result, logs, requeue, "
+                "revoke, move, pause, resume, control, purge, status, queue, dead, list, inspect, events, report, demo, shell, "
+                "completion, help. All options: pmtq --help\n"
             ),
         ),
         (
@@ -233,6 +149,7 @@ def test_an_app_is_looked_for_where_celery_looks(project, files, name):
         ("mine", "def f():\n    return {}['x']\nf()", "importing mine failed with KeyError: 'x', at {here}/mine.py:2, `return {}['x']`. {mend}"),
         ("mine", "x = = 1", "importing mine failed with SyntaxError: invalid syntax, at {here}/mine.py:1, `x = = 1`. {mend}"),
         ("mine", "import nowhere", "importing mine failed with ModuleNotFoundError: No module named 'nowhere', at {here}/mine.py:1, `import nowhere`. {mend}"),
+        ("mine", "import pmtq\npmtq.PMTQ(task_time_limit=-1)", "importing mine failed with pmtq.exceptions.ImproperlyConfigured: task_time_limit=-1 is no time span. It was not set. Give seconds, or a timedelta, at {here}/mine.py:2, `pmtq.PMTQ(task_time_limit=-1)`. {mend}"),
         ("mine", "raise SystemExit('usage')", "importing mine failed with SystemExit: usage, at {here}/mine.py:1, `raise SystemExit('usage')`. {mend}"),
     ],
 )  # fmt: skip
@@ -521,6 +438,8 @@ def test_queue_as_json_is_one_object_a_line(run):
         "args": [2, 3],
         "kwargs": {},
         "queue": "celery",
+        "priority": 0,
+        "eta": "",
         "state": "PENDING",
         "why": "no worker is running",
     }
@@ -550,7 +469,7 @@ def test_inspect_answers_without_the_app(run, here, lives):
 
     assert run("inspect", "registered").out == "WORKER  FUNCTION\nw@h     tasks.add\n"
     assert run("inspect", "active").out == (
-        "WORKER        TASK  FUNCTION   ARGUMENTS  FOR  ATTEMPT\nw@h     runs  one   tasks.add  [2,3]      5 s  1\n"
+        "WORKER  TASK  FUNCTION   ARGUMENTS  FOR  ATTEMPT\nw@h     one   tasks.add  [2,3]      5 s  1\n"
     )
 
 
@@ -648,7 +567,7 @@ def test_an_error_of_the_system_is_one_paragraph(run, monkeypatch, error, said):
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli.status, "callback", fail)
+    monkeypatch.setattr(look.status, "callback", fail)
 
     assert run("status") == said
 
@@ -657,7 +576,7 @@ def test_a_bug_of_ours_is_one_paragraph_that_says_where(run, monkeypatch):
     def fail(*_: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(cli.status, "callback", fail)
+    monkeypatch.setattr(look.status, "callback", fail)
     said = run("status")
 
     assert said.status == 1
@@ -789,9 +708,37 @@ def test_help_does_not_load_what_only_commands_need(pmtq, project):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_every_command_says_what_it_does():
-    commands = [cli.cli, *cli.cli.commands.values(), *cli.inspect.commands.values()]
+def all_commands(command: click.Command, path: str = "pmtq") -> dict[str, click.Command]:
+    found = {path: command}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner
+            found |= all_commands(inner, f"{path} {name}")
+    return found
 
-    assert [command.name for command in commands if not command.get_short_help_str()] == []
-    options = [option for command in commands for option in command.params if isinstance(option, click.Option)]
-    assert [option.name for option in options if not option.help and option.name != "loglevel"] == []
+
+def test_every_command_and_every_option_says_what_it_does():
+    commands = all_commands(cli.cli)
+    options = {f"{path} {option.opts[-1]}": option for path, command in commands.items() for option in command.params
+               if isinstance(option, click.Option)}  # fmt: skip
+
+    assert [path for path, command in commands.items() if not command.get_short_help_str()] == []
+    assert [path for path, option in options.items() if not option.help] == []
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself():
+    own = {
+        name: all_commands(cli.cli)[f"pmtq {name}"].get_short_help_str(200)
+        for rows in COMMANDS.values()
+        for name in rows
+    }
+
+    assert {name: sentence for rows in COMMANDS.values() for name, (_, sentence) in rows.items()} == own
+
+
+def test_the_list_of_commands_fits_on_one_screen(run):
+    lines = run("--help").out.splitlines()
+
+    assert (len(lines) <= 48, max(map(len, lines)) <= 80) == (True, True), lines

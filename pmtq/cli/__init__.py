@@ -3,8 +3,8 @@
 1. Whatever goes wrong is one paragraph on stderr, with exit status 1 or 2; ``PMTQ_DEBUG=1`` adds the traceback.
 2. A command imports what it needs when it runs, so that ``pmtq --help`` is quick.
 
-``options`` says what ``-A`` and ``-b`` mean, ``finding`` finds the app, ``text`` and ``logs`` write; the commands are in
-``work``, ``send``, ``look`` and ``purge``.
+``commands`` is the table of what there is, and says in which module; ``options`` says what ``-A`` and ``-b`` mean,
+``finding`` finds the app, ``text`` and ``logs`` write.
 """
 
 from __future__ import annotations
@@ -12,72 +12,44 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
 
 from pmtq import __version__
-from pmtq.cli.look import inspect, queue, status
-from pmtq.cli.options import Commands, takes_app
-from pmtq.cli.purge import purge
-from pmtq.cli.send import call, result
+from pmtq.app import PMTQ
+from pmtq.cli.commands import Program
+from pmtq.cli.options import takes_globals
 from pmtq.cli.text import colours, visible_lines
-from pmtq.cli.work import worker
 from pmtq.exceptions import PmtqError
 
 ERROR, MISUSE = 1, 2
 
 
-@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="pmtq %(version)s")
-@takes_app
+@takes_globals
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Run functions later, in other processes, by way of two text files.
-
-    \b
-        pmtq worker -A tasks            runs the tasks of tasks.py
-        pmtq call tasks.add '[2, 3]'    posts a call
-        pmtq queue                      shows what waits, and why
-    """  # noqa: D301  (the backspace tells click to leave these lines as they are)
+    """Run functions later, in other processes, by way of two text files."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-for _command in (worker, call, result, status, queue, inspect, purge):
-    cli.add_command(_command)
+def start(app: PMTQ, argv: Sequence[str] | None = None) -> None:
+    """Run the command line with ``app`` where ``-A`` would name another; ``argv`` is by default the process's own.
+
+    This is what ``app.start()`` does, so that ``python -m proj.celery worker`` works. Raises ``SystemExit`` with the
+    status of a command that failed.
+    """
+    if status := main(None if argv is None else list(argv), app):
+        raise SystemExit(status)
 
 
-@cli.command()
-@click.option("--plain", is_flag=True, help="No colours and no moving picture.")
-@click.option(
-    "--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Work there and leave everything there."
-)
-def demo(*, plain: bool, keep: Path | None) -> int:
-    """Watch a worker and a client at work on real pictures."""
-    from pmtq.demo import run
-
-    return run(keep, plain)
-
-
-@cli.command("help")
-@click.argument("command", nargs=-1)
-@click.pass_context
-def help_(context: click.Context, command: tuple[str, ...]) -> None:
-    """Show this list, or the options of a command."""
-    assert context.parent
-    found, path = context.parent, list(command)
-    while path and isinstance(found.command, click.Group):
-        name, inner, _ = found.command.resolve_command(found, path[:1])
-        assert inner
-        found, path = click.Context(inner, found, name), path[1:]
-    click.echo(found.get_help())
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, app: PMTQ | None = None) -> int:
     """Run the command that ``arguments`` (by default the process's own) name; return the exit status."""
     try:
-        status = cli.main(arguments, prog_name="pmtq", standalone_mode=False)
+        status = cli.main(arguments, prog_name="pmtq", standalone_mode=False, obj=app)
         sys.stdout.flush()
     except (click.ClickException, click.Abort, PmtqError, OSError, KeyboardInterrupt) as error:
         return _told(error)

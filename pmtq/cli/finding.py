@@ -21,9 +21,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pmtq.app import PMTQ, Task
+from pmtq import signals
+from pmtq.app import PMTQ
 from pmtq.exceptions import ImproperlyConfigured
+from pmtq.task import Task
 
+_OURS = str(Path(__file__).parents[1]) + os.sep
 _MOST_FILES = 200
 """So many Python files of a directory are looked into for an app to suggest."""
 
@@ -53,6 +56,7 @@ class Tasks:
         if self._app is None:
             self._app = find_app(self._name)
             import_included(self._app)
+            self._app.finalize()
         return self._app.tasks
 
 
@@ -72,9 +76,17 @@ def find_app(name: str) -> PMTQ:
     return _attribute(module, attribute) if colon else _search(module)
 
 
+def main_module() -> str:
+    """Return the name under which the program that runs could be imported: ``proj.celery`` for ``python -m proj.celery``."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    return spec.name if spec else Path(getattr(main, "__file__", "") or "").stem
+
+
 def import_included(app: PMTQ) -> None:
     """Import the modules whose tasks the app wants to have."""
-    for name in app.include:
+    signals.import_modules.send(app)
+    for name in app.modules():
         import_module(name)
 
 
@@ -203,10 +215,12 @@ def _broken(name: str, error: BaseException) -> ImproperlyConfigured:
 
 
 def _last_place(error: BaseException) -> tuple[str, int, str]:
-    """Return file, line number and code of the deepest frame that is not of the import machinery."""
+    """Return file, line number and code of the deepest frame that is neither pmtq's nor of the import machinery."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     own = [
-        frame for frame in frames if frame.filename != __file__ and os.sep + "importlib" + os.sep not in frame.filename
+        frame
+        for frame in frames
+        if not frame.filename.startswith(_OURS) and f"{os.sep}importlib{os.sep}" not in frame.filename
     ]
     if not own:
         return "?", 0, ""

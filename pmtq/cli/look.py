@@ -1,4 +1,4 @@
-"""``pmtq status``, ``pmtq queue`` and ``pmtq inspect``: what is in the folder, whether a worker runs or not.
+"""``pmtq status``, ``pmtq queue`` and ``pmtq list``: what is in the folder, whether a worker runs or not.
 
 It does not know the files: ``pmtq.inspection`` reads them.
 """
@@ -8,32 +8,38 @@ from __future__ import annotations
 import time
 
 import click
-import msgspec
 
-from pmtq.cli.options import Commands, existing_folder, takes_app
-from pmtq.cli.text import arguments, duration, shortened, table, visible
-from pmtq.exceptions import OperationalError
-from pmtq.folder import DEFAULT_QUEUE, Folder
+from pmtq.cli.ask import destinations, takes_destination, wants_json
+from pmtq.cli.commands import Commands
+from pmtq.cli.options import chosen_queues, existing_folder, takes_app
+from pmtq.cli.text import arguments, as_json, duration, shortened, table, visible
+from pmtq.folder import priority_of
 from pmtq.inspection import Owed, Running, View, Worker
-from pmtq.records import epoch
 
 _START_ONE = "Start one: pmtq worker -A tasks"
 
 
 @click.command()
+@takes_destination
 @takes_app
-def status() -> None:
-    """Show the living workers, what each runs, and the queues' lengths."""
+def status() -> int:
+    """Show who works, what each worker runs, and what waits."""
     view = View(existing_folder(), time.time())
+    workers = destinations(view)
+    if wants_json():
+        click.echo(as_json({worker.name: {"ok": "pong"} for worker in workers if not worker.parent}))
+        return 0
     click.echo(f"folder {visible(str(view.folder.path))}\n")
-    if view.workers:
+    if workers:
         running = {task.worker: task for task in reversed(view.running())}  # the first of each worker is what it runs
-        rows = [_worker_row(worker, running.get(worker.name), view.now) for worker in view.workers]
-        table(("WORKER", "PID", "UP", "POOL", "QUEUES", "RUNS"), rows)
+        rows = [_worker_row(worker, running.get(worker.name), view.now) for worker in workers]
+        table(("WORKER", "PID", "UP", "POOL", "QUEUES", "RUNS"), rows, folds=("POOL", "QUEUES", "RUNS"))
     else:
         click.echo(f"No worker is running. {_START_ONE}")
     click.echo()
-    table(("QUEUE", "WAITING", "RUNNING", "FILE"), [_queue_row(view, name) for name in _queues(view.folder)])
+    queues = [_queue_row(view, name) for name in chosen_queues(view.folder, "")]
+    table(("QUEUE", "WAITING", "RUNNING", "FILE"), queues)
+    return 0
 
 
 def _worker_row(worker: Worker, task: Running | None, now: float) -> tuple[str, ...]:
@@ -42,21 +48,17 @@ def _worker_row(worker: Worker, task: Running | None, now: float) -> tuple[str, 
         if worker.concurrency > 1 and not worker.parent
         else worker.pool
     )
-    up = duration(now - _epoch(worker.started, now))
+    up = duration(worker.seconds_up(now))
     return worker.name, str(worker.pid), up, pool, ",".join(worker.queues), _shown(task, now) if task else "-"
 
 
 def _shown(task: Running, now: float) -> str:
-    return f"{task.function} {task.task_id} for {duration(now - _epoch(task.since, now))}"
+    return f"{task.function} {task.task_id} for {duration(task.seconds(now))}"
 
 
 def _queue_row(view: View, name: str) -> tuple[str, ...]:
     backlog = view.backlog(name, 0)
     return name, str(backlog.owed - backlog.held), str(backlog.held), view.folder.queue(name).name
-
-
-def _queues(folder: Folder) -> list[str]:
-    return folder.queue_names() or [DEFAULT_QUEUE]
 
 
 @click.command()
@@ -67,17 +69,18 @@ def _queues(folder: Folder) -> list[str]:
 @click.option("-Q", "--queue", "names", metavar="A,B", default="", help="Only these queues. [default: all]")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line.")
 def queue(*, limit: int, names: str, as_lines: bool) -> None:
-    """Show what waits, in order, with its arguments, and why it waits."""
+    """Show what waits, in order, and why it waits."""
     view = View(existing_folder(), time.time())
-    for name in [name for name in names.split(",") if name] or _queues(view.folder):
+    for name in chosen_queues(view.folder, names):
         backlog = view.backlog(name, limit)
         if as_lines:
             for owed in backlog.first:
-                click.echo(visible(msgspec.json.encode(owed).decode()))
+                click.echo(as_json(owed))
             continue
         click.echo(f"{backlog.owed:,} in queue {name} ({visible(str(view.folder.queue(name)))})")
         if backlog.first:
-            table(("TASK", "FUNCTION", "ARGUMENTS", "WHY IT WAITS"), [_owed_row(owed) for owed in backlog.first])
+            rows = [_owed_row(owed) for owed in backlog.first]
+            table(("TASK", "FUNCTION", "ARGUMENTS", "WHY IT WAITS"), rows, folds=("ARGUMENTS", "WHY IT WAITS"))
         if backlog.owed > len(backlog.first):
             click.echo(f"… and {backlog.owed - len(backlog.first):,} more; see them with --limit {backlog.owed}")
 
@@ -87,56 +90,37 @@ def _owed_row(owed: Owed) -> tuple[str, ...]:
     return owed.task_id or "(none yet)", shortened(owed.function or "-"), shown, shortened(owed.why, 200)
 
 
-@click.group(cls=Commands)
+@click.group("list", cls=Commands, invoke_without_command=True)
 @takes_app
-def inspect() -> None:
-    """Ask the living workers what they know and what they do."""
+@click.pass_context
+def list_(context: click.Context) -> None:
+    """List the queues, their files, and who serves them."""
+    if context.invoked_subcommand is None:
+        _list_queues()
 
 
-@inspect.command()
+@list_.command("queues")
 @takes_app
-def registered() -> None:
-    """Show which functions each living worker knows."""
-    view = _living_view()
-    table(
-        ("WORKER", "FUNCTION"), [(worker.name, name) for worker in view.workers for name in worker.functions or ["-"]]
-    )
+def queues() -> None:
+    """List the queues, their files, and who serves them."""
+    _list_queues()
 
 
-@inspect.command()
+@list_.command("bindings")
 @takes_app
-def active() -> None:
-    """Show what each living worker runs, and what it has claimed to run next."""
-    view = _living_view()
-    rows = [
-        (
-            task.worker,
-            "runs" if task.begun else "has next",
-            task.task_id,
-            task.function or "(its record is gone)",
-            arguments(task.args, task.kwargs),
-            duration(view.now - _epoch(task.since, view.now)),
-            str(task.attempt),
-        )
-        for task in view.running()
-    ]
-    if rows:
-        table(("WORKER", "", "TASK", "FUNCTION", "ARGUMENTS", "FOR", "ATTEMPT"), rows)
-    else:
-        click.echo(f"{len(view.workers)} living, and none runs anything.")
+def bindings() -> None:
+    """List the same: there are no exchanges here, so that a queue's name is also its routing key."""
+    _list_queues()
 
 
-def _living_view() -> View:
-    """Return a view of a folder in which a worker lives; raises ``OperationalError`` if none does."""
+def _list_queues() -> None:
     view = View(existing_folder(), time.time())
-    if not view.workers:
-        raise OperationalError(f"no worker is running on {view.folder.path}, so there is nobody to ask. {_START_ONE}")
-    return view
+    served = [name for worker in view.workers for name in worker.queues]
+    names = dict.fromkeys([*chosen_queues(view.folder, ""), *served])
+    rows = [(*_queue_row(view, name), _servants(view, name)) for name in names]
+    table(("QUEUE", "WAITING", "RUNNING", "FILE", "SERVED BY"), rows, folds=("SERVED BY",))
 
 
-def _epoch(moment: str, default: float) -> float:
-    """Return a time out of a file, or ``default`` if somebody wrote something else there."""
-    try:
-        return epoch(moment)
-    except ValueError:
-        return default
+def _servants(view: View, queue: str) -> str:
+    names = [worker.name for worker in view.workers if priority_of(queue)[0] in worker.queues and not worker.parent]
+    return ", ".join(names) or f"nobody: pmtq worker -Q {priority_of(queue)[0]} …"

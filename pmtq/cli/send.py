@@ -29,33 +29,64 @@ HUSH = 2.0
 """Seconds after which somebody who waits is told that no worker is there."""
 
 
+def _only_json(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    if value != "json":
+        raise click.BadParameter(
+            f"{value!r} is not possible: a queue file holds JSON, so that anyone can read it. Nothing was queued.",
+            context,
+            parameter,
+        )
+
+
 @click.command()
 @takes_app
 @click.argument("name")
 @click.argument("parameters", nargs=-1, metavar="[JSON]")
+@click.option("-a", "--args", "args_text", metavar="JSON", default="", help="Positional arguments: '[2, 3]'")
+@click.option("-k", "--kwargs", "kwargs_text", metavar="JSON", default="", help="""Keyword arguments: '{"x": 2}'""")
 @click.option("-Q", "--queue", metavar="NAME", help="The queue to post to, instead of the task's own.")
+@click.option("--routing-key", metavar="NAME", help="The same: a queue's name is its routing key.")
+@click.option("--exchange", metavar="NAME", expose_value=False, help="Accepted; there are no exchanges here.")
 @click.option("--countdown", type=float, metavar="SECONDS", help="Not to be run before so many seconds have passed.")
 @click.option("--eta", metavar="TIME", help="Not to be run before this time: 2026-11-20T15:04:05Z")
 @click.option("--expires", metavar="TIME|SECONDS", help="Not to be run from this time on.")
+@click.option(
+    "--serializer",
+    metavar="json",
+    default="json",
+    callback=_only_json,
+    expose_value=False,
+    help="Only json: records are text.",
+)
 @click.option("--task-id", metavar="ID", default="", help="An id of your choice.")
 @click.option("-w", "--wait", is_flag=True, help="Wait for the result and print it, as JSON.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait.")
 def call(
-    *, name: str, parameters: tuple[str, ...], wait: bool, timeout: float | None, expires: str | None, **options: Any
+    *,
+    name: str,
+    parameters: tuple[str, ...],
+    args_text: str,
+    kwargs_text: str,
+    routing_key: str | None,
+    wait: bool,
+    timeout: float | None,
+    expires: str | None,
+    **options: Any,
 ) -> int:
     """Post a call to the task NAME and print its id.
 
-    JSON is an array of positional arguments or an object of keyword arguments. With -A the name and the arguments are
+    JSON is an array of positional arguments or an object of keyword arguments; -a and -k give both. With -A the name and the arguments are
     checked against your code; without it any name is posted, for a worker that knows it.
 
     \b
         pmtq call tasks.add '[2, 3]' --wait
         pmtq call Image.resize '{"file": "/tmp/a.jpg", "width": 800}'
     """  # noqa: D301  (the backspace tells click to leave these lines as they are)
-    args, kwargs = _parsed(" ".join(parameters))
+    args, kwargs = call_arguments(" ".join(parameters), args_text, kwargs_text)
+    options["queue"] = options["queue"] or routing_key
     options = {key: value for key, value in options.items() if value is not None}
     if expires is not None:
-        options["expires"] = _number_or_text(expires)
+        options["expires"] = number_or_text(expires)
     app = client_app()
     task_id = _posted(app, name, args, kwargs, options)
     click.echo(task_id, err=wait)
@@ -74,6 +105,18 @@ def _posted(app: PMTQ, name: str, args: list[Any], kwargs: dict[str, Any], optio
         raise NotRegistered(f"{error} {remedy}", error.name, error.known) from None
     except TypeError as error:
         raise click.ClickException(str(error)) from None
+
+
+def call_arguments(text: str, args_text: str, kwargs_text: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and the keyword arguments that stand behind the name, in ``-a`` and in ``-k``."""
+    args, kwargs = _parsed(text)
+    more_args, wrong = _parsed(args_text)
+    if wrong:
+        raise ImproperlyConfigured(f"-a {args_text} is not an array, such as '[2, 3]'. Nothing was queued.")
+    also_wrong, more_kwargs = _parsed(kwargs_text)
+    if also_wrong:
+        raise ImproperlyConfigured(f"""-k {kwargs_text} is not an object, such as '{{"x": 2}}'. Nothing was queued.""")
+    return args + more_args, kwargs | more_kwargs
 
 
 def _parsed(text: str) -> tuple[list[Any], dict[str, Any]]:
@@ -113,7 +156,8 @@ def _slip(text: str, error: json.JSONDecodeError) -> str:
     )
 
 
-def _number_or_text(value: str) -> float | str:
+def number_or_text(value: str) -> float | str:
+    """Return seconds as a number, and a time as it was typed."""
     try:
         return float(value)
     except ValueError:
@@ -159,8 +203,16 @@ def _say_why_not_yet(app: PMTQ, task_id: str, timeout: float | None) -> None:
 @click.option("-w", "--wait", is_flag=True, help="Wait until it has ended.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait.")
 @click.option("--traceback", is_flag=True, help="Show where the task failed.")
+@click.option(
+    "-t",
+    "--task",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Without NAME: --traceback. Celery's NAME is accepted.",
+)
 @click.option("--history", is_flag=True, help="Show every line of its life.")
-def result(*, task_id: str, wait: bool, timeout: float | None, traceback: bool, history: bool) -> int:
+def result(*, task_id: str, wait: bool, timeout: float | None, traceback: bool, task: str | None, history: bool) -> int:
     """Show what became of a task.
 
     The exit status is 0 if it succeeded, 1 if it ended in any other way, and 2 if it has not ended.
@@ -171,7 +223,7 @@ def result(*, task_id: str, wait: bool, timeout: float | None, traceback: bool, 
             _waited(folder, backend, task_id, timeout)
         state = backend.state(task_id)
         pairs(_facts(folder, state))
-        if traceback and state.traceback:
+        if (traceback or task == "") and state.traceback:
             click.echo(visible_lines(state.traceback))
         if history:
             _show_history(folder, backend, task_id)

@@ -8,10 +8,11 @@ It does not know what it shows.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TextIO
 
 import click
@@ -49,8 +50,11 @@ def visible_lines(text: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Return a value as it stands in the files."""
-    return visible(msgspec.json.encode(value).decode())
+    """Return a value as it stands in the files; what ``visible`` would change is escaped so that it stays JSON."""
+    text = msgspec.json.encode(value).decode()
+    if text.isprintable():
+        return text
+    return "".join(character if _is_seen(character) else json.dumps(character)[1:-1] for character in text)
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
@@ -79,23 +83,26 @@ def duration(seconds: float) -> str:
     return f"{seconds // size:.0f} {name} {seconds % size // next_size:.0f} {next_name}"
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their heads; cells are made visible here."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, folds: Collection[str] = ()) -> None:
+    """Print rows under their heads; cells are made visible here.
+
+    On a narrow terminal the columns in ``folds`` go on below themselves; the others, which one copies, stay whole.
+    """
     cells = [[visible(cell) for cell in row] for row in rows]
     if colours(sys.stdout):
-        _table_on_terminal(heads, cells)
+        _table_on_terminal(heads, cells, folds)
     else:
         _table_in_file(heads, cells)
 
 
-def _table_on_terminal(heads: Sequence[str], cells: list[list[str]]) -> None:
+def _table_on_terminal(heads: Sequence[str], cells: list[list[str]], folds: Collection[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for head in heads:
-        grid.add_column(head, overflow="fold")
+        grid.add_column(head, overflow="fold", no_wrap=head not in folds)
     for row in cells:
         grid.add_row(*(Text(cell, style="cyan" if position == 0 else "") for position, cell in enumerate(row)))
     Console(highlight=False).print(grid)

@@ -24,7 +24,7 @@ NO_PILLOW = (
 )
 
 
-def run(folder: Path | None = None, plain: bool = False) -> int:  # noqa: FBT001, FBT002  (a command-line flag, passed on)
+def run(folder: Path | None = None, plain: bool = False) -> int:
     """Play the demo, within 30 seconds; return the exit status: 0 only if every picture was really resized.
 
     ``folder`` is where everything goes and stays; None means that the queue folder is ``queue_dir`` in the current

@@ -39,9 +39,9 @@ def main(folder: Path, count: int) -> int:
     return 0
 
 
-def post_albums(folder: Path, count: int) -> list[AsyncResult]:
+def post_albums(folder: Path, count: int) -> list[AsyncResult[str]]:
     """Make the photographs, a few at a time, and post a record for each; return the promises of their results."""
-    promises: list[AsyncResult] = []
+    promises: list[AsyncResult[str]] = []
     began = time.monotonic()
     for first in range(0, count, ALBUM):
         if promises and time.monotonic() - began > PATIENCE:
@@ -53,7 +53,7 @@ def post_albums(folder: Path, count: int) -> list[AsyncResult]:
     return promises
 
 
-def ask_to_resize(photograph: Path) -> AsyncResult:
+def ask_to_resize(photograph: Path) -> AsyncResult[str]:
     """Post the record of one call; this is all that a client does."""
     return app.send_task(
         "Image.resize", kwargs={"file": str(photograph), "width": 800, "height": 300, "x": 27, "y": 33}
