@@ -1,0 +1,398 @@
+"""The scheduler: posts a task when its time has come, and keeps in ``schedule.json`` what it did.
+
+1. Of all that run on one folder one fires, the one that holds the lock; if it dies another takes over within a second.
+2. A run is posted first and noted after. Its task's id is made of the entry and the planned time, so that one which is
+   posted twice, because of a crash in between, is still one task.
+3. A bad entry, a bad edit or a full disk never ends it: it says what is wrong, and goes on with the rest.
+
+It does not know how tasks are run: it is a client with a clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from pmtq import clock, disk, periodic, signals
+from pmtq.app import PMTQ
+from pmtq.exceptions import ImproperlyConfigured, OperationalError, PmtqError
+from pmtq.periodic import PeriodicTask
+from pmtq.records import new_task_id
+from pmtq.schedules import BaseSchedule, crontab, from_text, maybe_schedule, schedule, solar
+from pmtq.states import PENDING
+from pmtq.timetable import FILE_NAME, Entry, Timetable, text_of
+from pmtq.watch import SLOW_POLL, Watch
+
+__all__ = ["Scheduler", "Service", "beside_a_worker", "crontab", "run_beat", "run_beat_in_child", "schedule", "solar"]
+
+logger = logging.getLogger("pmtq.beat")
+
+STAND_BY = 0.25
+"""Seconds between two looks of a scheduler that stands by."""
+MISSED_AFTER = 5.0
+"""Seconds after its time from which a run counts as missed where missed ones are left out: a takeover takes one."""
+_ID_BYTES = 11
+_TOLD_LATE = 1.0
+"""Seconds of lateness from which the log mentions it."""
+
+
+class Run(NamedTuple):
+    """One run that has become of an entry's turn."""
+
+    planned: datetime
+    task_id: str = ""
+    """Empty if it was left out."""
+    error: str = ""
+
+
+def timetable_of(app: PMTQ, filename: str | Path | None = None) -> Timetable:
+    """Return the timetable in ``filename``, else where ``beat_schedule_filename`` says, else in the queue folder."""
+    given = filename or app.conf.beat_schedule_filename
+    return Timetable(Path(given).absolute() if given else app.folder.path / FILE_NAME)
+
+
+def declared(app: PMTQ) -> dict[str, PeriodicTask]:
+    """Return the periodic tasks of the code, by name. Raises ``ImproperlyConfigured``."""
+    app.finalize()
+    return {**periodic.from_settings(app.conf.beat_schedule, app), **app.periodic}
+
+
+def take_in(entries: dict[str, Entry], tasks: dict[str, PeriodicTask]) -> None:
+    """Let the entries say what the code says, except those made by hand; drop those that have left the code."""
+    for name in [name for name, entry in entries.items() if entry.made_by == "code" and name not in tasks]:
+        del entries[name]
+    for name, task in tasks.items():
+        entry = entries.setdefault(name, Entry(task=task.task, schedule="", made_by="code"))
+        if entry.made_by == "hand":
+            continue
+        entry.task, entry.schedule = task.task, str(task.schedule)
+        entry.args, entry.kwargs, entry.options = task.args, task.kwargs, task.options
+        entry.missed = task.missed or entry.missed
+        entry.in_words = words_of(task.schedule)
+
+
+def words_of(plan: BaseSchedule) -> str:
+    """Return when a schedule runs in words, if these say more than its text does."""
+    words = plan.in_words()
+    return words if words != str(plan) else ""
+
+
+def task_id_of(name: str, planned: datetime) -> str:
+    """Return the id of the task that the entry called ``name`` posts for a planned time: 22 hexadecimal digits."""
+    return hashlib.blake2b(f"{name} {text_of(planned)}".encode(), digest_size=_ID_BYTES).hexdigest()
+
+
+def send(app: PMTQ, entry: Entry, task: PeriodicTask | None, task_id: str) -> None:
+    """Post the task of an entry, or the workflow that ``task``, its declaration in the code, has instead.
+
+    Raises what ``apply_async`` raises.
+    """
+    options = {**entry.options, "task_id": task_id}
+    if task and task.workflow is not None and entry.made_by == "code":
+        task.workflow.clone(task.args, task.kwargs).apply_async(**options)
+    elif entry.task in app.tasks:
+        app.tasks[entry.task].apply_async(entry.args, entry.kwargs, **options)
+    else:
+        app.send_task(entry.task, entry.args, entry.kwargs, **options)
+
+
+class Scheduler:
+    """Knows the entries and posts those that are due. Use it while holding the timetable's leadership."""
+
+    def __init__(self, app: PMTQ, timetable: Timetable) -> None:
+        """Post by ``app`` what ``timetable`` and the app's code say."""
+        self.app = app
+        self.timetable = timetable
+        self.entries: dict[str, Entry] = {}
+        """As they were read or written last."""
+        self._tasks = declared(app)
+        self._plans: dict[str, BaseSchedule] = {}
+        """How the entries are planned that are in order, and not paused."""
+        self._next: dict[str, datetime] = {}
+        self._settled: dict[str, datetime] = {}
+        """What was done here; an editor may bring back an older version of the file."""
+        self._began = self._now()
+        self._complaint = ""
+
+    def look(self) -> None:
+        """Take in what has changed in the file. One that cannot be read changes nothing."""
+        if not self.timetable.has_changed():
+            return
+        try:
+            with self.timetable.change() as entries:
+                self._take_in(entries)
+        except ImproperlyConfigured as error:
+            self._complain(f"{error}; it is read again then, and until then the entries are as they were")
+        else:
+            self._complaint = ""
+
+    def tick(self) -> float:
+        """Post what is due, and note it; return the seconds until the next run, infinite if none is planned.
+
+        Raises ``OperationalError`` if something cannot be written; what was not posted is posted by the next call.
+        """
+        now, runs, wishes = self._now(), dict[str, Run](), dict[str, str]()
+        try:
+            for name in sorted(self._next, key=self._next.__getitem__):
+                if self._next[name] <= now:
+                    runs[name] = self._run(name, now)
+                    self._settled[name] = runs[name].planned
+            for name, entry in self.entries.items():
+                if entry.run_now and isinstance(entry.run_now, str):
+                    self._post(name, entry.run_now)
+                    wishes[name] = entry.run_now
+        finally:
+            if runs or wishes:
+                self._note(runs, wishes)
+        return min([(planned - self._now()).total_seconds() for planned in self._next.values()], default=float("inf"))
+
+    def _run(self, name: str, now: datetime) -> Run:
+        """Post the run of an entry that is due, if it is not to be left out."""
+        plan, first, policy = self._plans[name], self._next[name], self.entries[name].missed
+        planned = first if policy == "all" else plan.last_until(now, first)
+        late, deadline = (now - planned).total_seconds(), plan.deadline()
+        if (policy == "skip" and late > MISSED_AFTER) or (deadline is not None and late > deadline):
+            logger.warning("%s: the run of %s is left out, because it was missed", name, self._shown(planned))
+            return Run(planned)
+        task_id = task_id_of(name, planned)
+        if planned < self._began and self.app.backend.state(task_id).status != PENDING:
+            logger.info("%s: the run of %s was posted before as %s", name, self._shown(planned), task_id)
+            return Run(planned, task_id)
+        return Run(planned, task_id, self._post(name, task_id, f", {late:.0f} s late" if late > _TOLD_LATE else ""))
+
+    def _post(self, name: str, task_id: str, remark: str = "") -> str:
+        """Post the task of an entry; return what is wrong with it, or nothing."""
+        entry = self.entries[name]
+        try:
+            send(self.app, entry, self._tasks.get(name), task_id)
+        except OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever an entry or a task's own class comes up with)
+            logger.error("%s cannot be posted: %s: %s", name, type(error).__name__, error)  # noqa: TRY400
+            return f"{type(error).__name__}: {error}"
+        logger.info("%s: posted %s as %s%s", name, entry.task, task_id, remark)
+        return ""
+
+    def _note(self, runs: dict[str, Run], wishes: dict[str, str]) -> None:
+        """Write down what was done; what was edited meanwhile is taken in as well."""
+        try:
+            with self.timetable.change() as entries:
+                for name, run in runs.items():
+                    if entry := entries.get(name):
+                        self._note_run(entry, run)
+                for name, task_id in wishes.items():
+                    if (entry := entries.get(name)) and entry.run_now == task_id:
+                        entry.run_now, entry.last_task = False, task_id
+                self._take_in(entries)
+        except ImproperlyConfigured as error:
+            self._complain(f"{error}; what is posted until then cannot be noted")
+            for name, run in runs.items():
+                self._note_run(self.entries[name], run)
+            for name in wishes:
+                self.entries[name].run_now = False
+            self._take_in(self.entries)
+
+    def _note_run(self, entry: Entry, run: Run) -> None:
+        planned = self._shown(run.planned)
+        entry.error = run.error
+        if run.task_id and not run.error:
+            entry.last_run, entry.last_task, entry.since = planned, run.task_id, ""
+        else:
+            entry.since = planned
+
+    def _take_in(self, entries: dict[str, Entry]) -> None:
+        """Plan the entries anew, and write into them what is planned."""
+        take_in(entries, self._tasks)
+        self._plans, self._next = {}, {}
+        for name, entry in entries.items():
+            if entry.run_now is True:
+                entry.run_now = new_task_id()
+            try:
+                self._plan(name, entry)
+            except Exception as error:  # noqa: BLE001  (a schedule may be of anybody's making)
+                if entry.error != str(error):
+                    logger.error("%s is not run: %s", name, error)  # noqa: TRY400
+                entry.error, entry.next_run = str(error), None
+        self.entries = entries
+
+    def _plan(self, name: str, entry: Entry) -> None:
+        """Find out when an entry runs next; raises ``ImproperlyConfigured`` if its schedule cannot be read."""
+        is_codes = entry.made_by == "code"
+        plan = self._tasks[name].schedule if is_codes else maybe_schedule(from_text(str(entry.schedule)), app=self.app)
+        entry.in_words = words_of(plan)
+        if entry.paused:
+            entry.next_run = None
+            return
+        planned = plan.next_after(self._settled_of(name, entry))
+        if not entry.next_run:
+            entry.error = ""
+        self._plans[name], self._next[name], entry.next_run = plan, planned, self._shown(planned)
+
+    def _settled_of(self, name: str, entry: Entry) -> datetime:
+        """Return the time up to which nothing is left to do for an entry.
+
+        One without a next run was just made, or goes on after a pause: what was planned before does not count.
+        """
+        settled = [time for time in (entry.settled(), self._settled.get(name)) if time]
+        if entry.next_run and settled:
+            return max(settled)
+        entry.since = self._shown(self._now())
+        return max([*settled, self._now()])
+
+    def _complain(self, what: str) -> None:
+        if what != self._complaint:
+            logger.error("%s", what)
+            self._complaint = what
+
+    def _now(self) -> datetime:
+        """Return the time in whole milliseconds, as the file shows it."""
+        return datetime.fromtimestamp(int(clock.now() * 1000) / 1000, UTC)
+
+    def _shown(self, moment: datetime) -> str:
+        return text_of(moment, self.app.conf.zone)
+
+
+class Service:
+    """Runs a scheduler: fires while it leads, and stands by while another one does."""
+
+    def __init__(
+        self,
+        app: PMTQ,
+        max_interval: float | None = None,
+        schedule_filename: str | Path | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        """Take the app, and what may override its settings ``beat_max_loop_interval`` and ``beat_schedule_filename``.
+
+        ``stopping`` is the event that ends it; by default one of its own.
+        """
+        self.app = app
+        self.timetable = timetable_of(app, schedule_filename)
+        self.scheduler: Scheduler | None = None
+        """Who fires; None while it stands by."""
+        self.max_interval = max_interval or app.conf.seconds("beat_max_loop_interval") or float("inf")
+        self.stopping = stopping or threading.Event()
+        self._watch: Watch | None = None
+        self._told_standing_by = False
+
+    def start(self, *, embedded_process: bool = False, still_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Run until ``stop`` is called or ``still_wanted`` says no, which is asked several times a second.
+
+        ``embedded_process`` says that it runs beside a worker. Raises ``ImproperlyConfigured`` for what the code
+        declares and cannot be planned.
+        """
+        declared(self.app)
+        disk.make_folder(self.timetable.path.parent)
+        self._watch = Watch(self.timetable.path.parent, frozenset({self.timetable.path.name}))
+        signals.beat_init.send(self)
+        if embedded_process:
+            signals.beat_embedded_init.send(self)
+        try:
+            with clock.woken_by_moves(self._watch.wake):
+                while not self.stopping.is_set() and still_wanted():
+                    self._go_round(self._watch)
+        finally:
+            self._watch.close()
+            self.timetable.close()
+
+    def stop(self) -> None:
+        """End at once. A signal handler, which must not wait for a mutex, sets ``stopping``: that takes half a second."""
+        self.stopping.set()
+        if self._watch:
+            self._watch.wake()
+
+    def _go_round(self, watch: Watch) -> None:
+        """Fire what is due and wait for more; or wait for the one who does so to die."""
+        try:
+            if not self._leads():
+                self.stopping.wait(STAND_BY)
+                return
+            assert self.scheduler
+            seen = watch.seen()
+            self.scheduler.look()
+            rest = self.scheduler.tick()
+            if rest > 0:
+                watch.wait(seen, min(rest, self.max_interval))
+        except OperationalError as error:
+            logger.error("%s Trying again.", error)  # noqa: TRY400
+            self.stopping.wait(SLOW_POLL)
+        except Exception:
+            logger.exception("The scheduler met something unexpected, and goes on")
+            self.stopping.wait(SLOW_POLL)
+
+    def _leads(self) -> bool:
+        """Say whether this one is to fire."""
+        if self.scheduler and self.timetable.leadership.is_held():
+            return True
+        self.scheduler = None
+        if not self.timetable.leadership.take(patience=0.0):
+            if not self._told_standing_by:
+                logger.info("Another scheduler works on %s; standing by", self.timetable.path)
+                self._told_standing_by = True
+            return False
+        self.timetable.leadership.write(f'{{"pid":{os.getpid()},"host":"{socket.gethostname()}"}}\n')
+        self.scheduler = Scheduler(self.app, self.timetable)
+        logger.info("This scheduler fires now what stands in %s", self.timetable.path)
+        self._told_standing_by = False
+        return True
+
+
+@contextmanager
+def beside_a_worker(
+    app: PMTQ, schedule_filename: str | Path | None = None, *, in_child: bool = False
+) -> Iterator[threading.Event]:
+    """Run the scheduler for a while beside a worker, in a thread; yield the event that ends it earlier.
+
+    With ``in_child`` it is a process of its own: a parent that forks is to have no threads. It ends with its parent.
+    """
+    stop = threading.Event()
+    if in_child and hasattr(os, "fork"):
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=run_beat_in_child, args=(app, os.getpid(), schedule_filename), name="beat")
+        process.start()
+        try:
+            yield stop
+        finally:
+            process.terminate()
+            process.join()
+        return
+    thread = threading.Thread(target=run_beat, args=(app, stop, schedule_filename), name="pmtq-beat", daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        stop.set()
+        thread.join()
+
+
+def run_beat(
+    app: PMTQ,
+    stop: threading.Event,
+    schedule_filename: str | Path | None = None,
+    still_wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """Run the scheduler beside a worker until ``stop`` is set; what goes wrong is logged, and the worker goes on."""
+    try:
+        service = Service(app, schedule_filename=schedule_filename, stopping=stop)
+        service.start(embedded_process=True, still_wanted=still_wanted)
+    except PmtqError as error:
+        logger.error("No periodic task is posted here: %s", error)  # noqa: TRY400
+
+
+def run_beat_in_child(app: PMTQ, parent_pid: int, schedule_filename: str | Path | None = None) -> None:
+    """Be the process in which the scheduler of a worker with a pool runs: until SIGTERM, or the parent is gone."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent says what it means
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})  # a parent that starts may block them
+    run_beat(app, stop, schedule_filename, lambda: os.getppid() == parent_pid)
