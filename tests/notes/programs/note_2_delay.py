@@ -1,0 +1,1 @@
+task.delay(arg1, arg2, kwarg1='x', kwarg2='y')

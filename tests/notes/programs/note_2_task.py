@@ -1,0 +1,3 @@
+@app.task
+def function():
+    ...
