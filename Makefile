@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format bench bench-peers clean
+.PHONY: demo test check format reference bench bench-peers clean
 
 demo: $(READY)  ## a worker and a client, side by side, on real pictures
 	@$(BIN)/pmtq demo
 
 test: $(READY)  ## the tests, the fast ones first
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2
 
 check: $(READY)  ## style, types and floors
 	@$(BIN)/ruff check .
@@ -20,6 +20,9 @@ check: $(READY)  ## style, types and floors
 format: $(READY)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix-only --quiet .
+
+reference: $(READY)  ## tutorials/reference.md: what there is of Celery's names here
+	@$(BIN)/python -m tests.docs.reference
 
 bench: $(READY)  ## speed and memory beside the targets, and beside other queues where they are installed
 	@$(BIN)/python -m tests.benchmarks

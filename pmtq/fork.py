@@ -19,15 +19,19 @@ class Forkable(Protocol):
 
 
 _instances: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_last: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
-def put_in_order_after_fork(instance: Forkable) -> None:
-    """Have ``instance.after_fork()`` called in every forked child, as long as the instance lives."""
-    _instances.add(instance)
+def put_in_order_after_fork(instance: Forkable, *, last: bool = False) -> None:
+    """Have ``instance.after_fork()`` called in every forked child, as long as the instance lives.
+
+    ``last`` is for one that uses the others, and needs them in order.
+    """
+    (_last if last else _instances).add(instance)
 
 
 def _after_fork() -> None:
-    for instance in list(_instances):
+    for instance in [*_instances, *_last]:
         instance.after_fork()
 
 

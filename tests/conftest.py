@@ -5,9 +5,13 @@ Nothing here sleeps for time: whoever waits, waits for a fact, with a deadline (
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +19,13 @@ from typing import Any
 import pytest
 
 from pmtq import PMTQ, fork
+from pmtq.cli import main
 from pmtq.folder import DEFAULT_QUEUE, Folder
 from pmtq.journal import Journal
 from pmtq.presence import Presence
+from pmtq.records import timestamp
 from pmtq.worker.consumer import Consumer
-from tests.support import Hand, Processes, all_lines, die, eventually
+from tests.support import TASKS, Hand, Processes, Run, Said, all_lines, die, eventually
 
 
 def pytest_configure() -> None:
@@ -36,15 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _leave_nothing_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give every test a clean environment, and take its descriptors and threads back afterwards."""
-    monkeypatch.delenv("PMTQ_BROKER_URL", raising=False)
+    for name in [name for name in os.environ if name.startswith("PMTQ_")]:
+        monkeypatch.delenv(name)
     before = set(threading.enumerate())
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     yield
+    assert eventually(lambda: not [t for t in threading.enumerate() if t not in before]), threading.enumerate()
+    root.handlers, root.level = handlers, level  # a worker's log takes the root logger over
     for one in list(fork._instances):
         if isinstance(one, Presence):
             die(one)
         elif isinstance(one, Journal):
             one.close()
-    assert eventually(lambda: not [t for t in threading.enumerate() if t not in before]), threading.enumerate()
 
 
 @pytest.fixture
@@ -130,3 +140,63 @@ def processes(folder: Folder) -> Iterator[Processes]:
     yield found
     for name in list(found.running):
         found.kill(name)
+
+
+# The command line
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with ``tasks.py`` in it, which is the current one."""
+    (tmp_path / "tasks.py").write_text(TASKS)
+    monkeypatch.chdir(tmp_path)
+    before, paths = set(sys.modules), list(sys.path)
+    yield tmp_path
+    sys.path[:] = paths
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def here(project: Path) -> Folder:
+    """The folder that the commands use when none is named."""
+    return Folder(project / "queue_dir")
+
+
+@pytest.fixture
+def run(project: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs a command in this process."""
+
+    def command(*arguments: str) -> Said:
+        status = main(list(arguments))
+        return Said(status, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def pmtq(project: Path) -> Run:
+    """A function that runs a command in a process of its own, without a terminal."""
+
+    def command(*arguments: str, stdin: str = "") -> Said:
+        done = subprocess.run(
+            [sys.executable, "-m", "pmtq", *arguments],
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=30,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return command
+
+
+@pytest.fixture
+def lives(here: Folder) -> Iterator[Presence]:
+    """A living worker that knows ``tasks.add``."""
+    facts = {"name": "w@h", "pid": 7, "queues": ["celery"], "functions": ["tasks.add"], "pool": "solo"}
+    presence = Presence(here, "w@h", facts | {"started": timestamp(time.time() - 125)})
+    yield presence
+    presence.leave()

@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pmtq.claim import Claim, Claimer
+from pmtq.claim import Claim, Claimer, Terms
 from pmtq.folder import DEFAULT_QUEUE, Folder
 from pmtq.presence import Presence
 from pmtq.records import StateRecord, TaskRecord, timestamp
@@ -21,6 +21,31 @@ from pmtq.states import SUCCESS
 WORKER_PROCESS = Path(__file__).parent / "crash" / "worker_process.py"
 NOW = 1_800_000_000.0
 """A moment in 2027, for every test that passes the time in."""
+TASKS = """
+from pmtq import PMTQ
+
+app = PMTQ("tasks")
+
+@app.task
+def add(x, y):
+    return x + y
+
+@app.task
+def fail(text):
+    raise ValueError(text)
+"""
+"""What ``tasks.py`` holds in the tests of the command line."""
+
+
+class Said(NamedTuple):
+    """What a command returned, and what it wrote to stdout and stderr."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
 
 
 def eventually(fact: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -81,13 +106,19 @@ def die(presence: Presence) -> None:
     presence.notes.close()
 
 
+def queued(folder: Folder, queue: str = DEFAULT_QUEUE) -> list[tuple[str, object]]:
+    """Return function and parameters of each record of a queue."""
+    return [(line["function"], line.get("params")) for line in read_lines(folder.queue(queue))]
+
+
 class Hand:
     """One worker's claimer, moved by the test step by step, with the time passed in."""
 
     def __init__(self, folder: Folder, name: str, known: dict[str, bool], queues: list[str]) -> None:
         self.folder, self.name = folder, name
         self.presence = Presence(folder, name, {"pid": os.getpid()})
-        self.claimer = Claimer(folder, self.presence, queues, known)
+        terms = {name: Terms(acks_late) for name, acks_late in known.items()}
+        self.claimer = Claimer(folder, self.presence, queues, terms)
         self.claimer.succeed_namesake(NOW)
 
     def claim(self, count: int = 1, now: float = NOW, outcomes: tuple[StateRecord, ...] = ()) -> list[Claim]:

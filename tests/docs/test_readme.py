@@ -106,15 +106,15 @@ def test_the_files_and_functions_on_the_way_of_a_task_are_where_the_readme_says(
             assert callable(getattr(getattr(module, class_name), method)), f"{name} is not in {module.__name__}"
             found.append(name)
     assert found == [
-        "pmtq/app", "Task.delay", "PMTQ.send_task", "pmtq/records",
+        "pmtq/task", "Task.delay", "pmtq/calls", "pmtq/records", "pmtq/app", "PMTQ.send_task",
         "pmtq/broker", "Broker.publish",
         "pmtq/journal", "Journal.append",
         "pmtq/watch", "Watch.wait",
         "pmtq/claim", "Claimer.exchange",
         "pmtq/ledger", "Ledger.apply",
-        "pmtq/worker/consumer", "Consumer.run", "pmtq/worker/execute",
+        "pmtq/worker/consumer", "Consumer.run", "pmtq/execute",
         "pmtq/backend", "Backend.wait",
-        "pmtq/result", "AsyncResult.get",
+        "pmtq/promise", "AsyncResult.get",
         "pmtq/sealing",
     ]  # fmt: skip
 
@@ -122,7 +122,7 @@ def test_the_files_and_functions_on_the_way_of_a_task_are_where_the_readme_says(
 def test_every_command_the_readme_lists_exists() -> None:
     section = README.split("## What waits, and why")[1].split("\n## ")[0]
     commands = sorted(set(re.findall(r"^    pmtq (\w+)", section, re.MULTILINE)))
-    assert commands == ["call", "inspect", "purge", "queue", "result", "status", "worker"]
+    assert commands == ["beat", "call", "events", "inspect", "multi", "purge", "queue", "result", "status", "worker"]
     for command in commands:
         done = subprocess.run([sys.executable, "-m", "pmtq", command, "--help"], capture_output=True, check=False)
         assert (command, done.returncode) == (command, 0)

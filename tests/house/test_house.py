@@ -20,10 +20,10 @@ MODULES = [
     *(found.name for found in pkgutil.walk_packages([str(PACKAGE)], "pmtq.") if "__main__" not in found.name),
 ]
 PATH_OF_A_RECORD = [
-    "app", "records", "broker", "journal", "claim", "ledger", "worker/consumer", "worker/execute", "backend", "result"
+    "task", "calls", "app", "records", "broker", "journal", "claim", "ledger", "worker/consumer", "execute", "backend", "promise"
 ]  # fmt: skip
 """The modules that one task passes, from the call to the value; a learner reads these first."""
-LINES_OF_THE_PATH = 1_590
+LINES_OF_THE_PATH = 3_290
 TOP_LEVEL = {
     "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pmtq", "tutorials", "tests", "queue_dir"
 }  # fmt: skip
@@ -47,6 +47,8 @@ def test_every_module_class_and_function_that_others_may_use_says_what_it_is(nam
             if not isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             special = child.name.startswith("__") and child.name != "__init__"
+            if is_setter(child):
+                continue
             if (child.name.startswith("_") and child.name != "__init__") or special or is_overload(child):
                 continue
             if not ast.get_docstring(child) and child.name != "__init__":
@@ -57,6 +59,10 @@ def test_every_module_class_and_function_that_others_may_use_says_what_it_is(nam
     walk(tree, name)
 
     assert silent == []
+
+
+def is_setter(node) -> bool:
+    return any(ast.unparse(decorator).endswith(".setter") for decorator in getattr(node, "decorator_list", []))
 
 
 def is_overload(node) -> bool:
@@ -83,7 +89,7 @@ def test_the_path_of_one_record_stays_short_enough_to_be_read_in_an_hour():
 
 
 def test_the_function_that_runs_a_task_fits_on_one_screen():
-    from pmtq.worker.execute import execute
+    from pmtq.execute import execute
 
     assert len(inspect.getsource(execute).splitlines()) <= 40
 
