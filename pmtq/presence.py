@@ -83,9 +83,10 @@ class Presence:
             raise OperationalError(f"{error} Our own file was removed meanwhile.") from error
 
     def update(self, **facts: Any) -> None:
-        """Show other facts to whoever opens the file from now on."""
+        """Show other facts to whoever opens the file from now on; while it is written, it is empty for an instant."""
+        changed = self._facts | facts != self._facts
         self._facts |= facts
-        if self._descriptor >= 0:
+        if changed and self._descriptor >= 0:
             self._show_facts()
 
     def leave(self) -> None:

@@ -58,7 +58,7 @@ def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
     shutdown = Shutdown(presence.name, soft_timeout, several=plan.pool != SOLO)
     worker = _worker(plan, presence, shutdown, start_method)
     signals.celeryd_after_setup.send(presence.name, instance=worker, conf=app.conf)
-    presence.update(**plan.facts(presence.name))
+    presence.update(pool=plan.pool, **plan.changeable())
     signals.worker_init.send(worker)
     gc.collect()
     gc.freeze()  # what was imported stays: looking through it again and again costs small tasks some percent of their time

@@ -131,7 +131,7 @@ class Place:
         return workers
 
     def facts(self, worker: subprocess.Popen[bytes]) -> dict[str, Any]:
-        """Return what a worker's file says about it; nothing before it serves."""
+        """Return what a worker's file says about it; nothing before it serves, and for an instant while it is changed."""
         for name in self.folder.worker_names():
             try:
                 facts: dict[str, Any] = json.loads(self.folder.worker(name).read_text())
