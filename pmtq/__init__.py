@@ -29,8 +29,20 @@ from typing import Any, cast
 
 from pmtq import current
 from pmtq.app import PMTQ
+from pmtq.canvas import (
+    Signature,
+    chain,
+    chord,
+    chunks,
+    group,
+    maybe_signature,
+    signature,
+    subtask,
+    xmap,
+    xstarmap,
+)
 from pmtq.current import shared_task
-from pmtq.result import AsyncResult
+from pmtq.result import AsyncResult, GroupResult
 from pmtq.routes import Exchange, Queue
 from pmtq.task import Task
 
@@ -43,5 +55,26 @@ current_app: PMTQ = cast("PMTQ", current.Proxy(current.app_in_use))
 current_task: Task[..., Any] = cast("Task[..., Any]", current.Proxy(lambda: current.app_in_use().current_task))
 """Stands for the task that runs here."""
 
-__all__ = ["PMTQ", "AsyncResult", "Celery", "Exchange", "Queue", "Task", "current_app", "current_task", "shared_task"]
+__all__ = [
+    "PMTQ",
+    "AsyncResult",
+    "Celery",
+    "Exchange",
+    "GroupResult",
+    "Queue",
+    "Signature",
+    "Task",
+    "chain",
+    "chord",
+    "chunks",
+    "current_app",
+    "current_task",
+    "group",
+    "maybe_signature",
+    "shared_task",
+    "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
+]
 __version__ = "0.1.0"

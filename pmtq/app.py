@@ -15,26 +15,30 @@ from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from pmtq import current, loading, signals
+from pmtq import current, loading, signals, workflow
 from pmtq.arguments import require_json_arguments
 from pmtq.backend import Backend
 from pmtq.broker import Broker
 from pmtq.calls import CallOptions, adopt, fill_in, new_record
+from pmtq.canvas import Signature, signature
+from pmtq.claim import Claim
 from pmtq.clock import now
 from pmtq.conf import Settings
 from pmtq.control import Control
-from pmtq.eager import run_here
-from pmtq.exceptions import NotRegistered, NotSerializable
+from pmtq.eager import run_calls_here, run_here, run_workflow_here
+from pmtq.exceptions import NotRegistered, NotSerializable, Replaced
 from pmtq.folder import DEFAULT_URL, Folder
 from pmtq.fork import put_in_order_after_fork
 from pmtq.periodic import PeriodicTask, from_signature
+from pmtq.plan import Node
 from pmtq.records import TaskRecord
 from pmtq.request import directly, running
-from pmtq.result import AsyncResult, EagerResult
+from pmtq.result import AsyncResult, EagerResult, GroupResult
 from pmtq.routes import Router
 from pmtq.schedules import BaseSchedule
 from pmtq.task import Task as TaskOf
 from pmtq.timetable import Missed
+from pmtq.workflow import Call
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -318,7 +322,10 @@ class PMTQ:
         **options: Unpack[CallOptions],
     ) -> AsyncResult[Any]:
         """Post a call to the function called ``name``, which only the worker need have; see ``Task.apply_async``."""
-        record, queue, durable = self._record_of(task or name, args, kwargs, options)
+        if options and (options.get("link") or options.get("link_error")):
+            sig = Signature(task or name, args, kwargs, app=self)
+            return cast("AsyncResult[Any]", self.send_workflow(sig, (), {}, {**options}))
+        record, queue, durable = self.record_of(task or name, args, kwargs, options)
         if signals.before_task_publish.receivers:
             _announce(signals.before_task_publish, record, queue)
         try:
@@ -336,11 +343,61 @@ class PMTQ:
         A call is ``(name or task, args)``, ``(name or task, args, kwargs)`` or ``(name or task, args, kwargs, options)``.
         If one of them is refused, nothing was queued.
         """
-        made = [self._record_of(*call) for call in calls]
+        made = [self.record_of(*call) for call in calls]
         self._announce(signals.before_task_publish, made)
         self.broker.publish_all(made)
         self._announce(signals.after_task_publish, made)
         return [AsyncResult(record.task_id, self.backend, record.function, self) for record, _, _ in made]
+
+    def send_workflow(
+        self, sig: Signature, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> Any:
+        """Post all steps of a signature in one append, and return the promise of its value; see ``workflow``."""
+        if self.conf.task_always_eager:
+            return self.run_workflow_here(sig, args, kwargs, options)
+        plan, node = workflow.lay_out(sig, args, kwargs, options)
+        self.post(workflow.calls_of(plan, self.record_of, running.get()))
+        return self.promise_of(node)
+
+    def post(self, calls: list[Call]) -> None:
+        """Publish records that may wait for each other."""
+        self._announce(signals.before_task_publish, calls)
+        self.broker.publish_in_turn(workflow.in_safe_order(calls))
+        self._announce(signals.after_task_publish, calls)
+
+    def promise_of(self, node: Node) -> Any:
+        """Return what a caller keeps of a workflow: an ``AsyncResult`` or a ``GroupResult``; None of an empty chain."""
+        return workflow.promise_of(node, lambda id_, parent: AsyncResult(id_, self.backend, "", self, parent))
+
+    def run_workflow_here(
+        self, sig: Signature, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> Any:
+        """Run all steps of a signature in this process, as ``Signature.apply`` says."""
+        return run_workflow_here(self, sig, args, kwargs, options)
+
+    def replace_running(self, sig: Signature, claim: Claim) -> Replaced:
+        """Have the running task go on as ``sig``; return what it is to raise. See ``Task.replace``."""
+        if claim.is_eager:
+            replaced = Replaced("", when="")
+            replaced.value = sig.apply().get(disable_sync_subtasks=False)
+            return replaced
+        return workflow.replace(sig, claim, self.record_of, self.post)
+
+    def add_to_chord(self, sig: Signature, claim: Claim) -> Any:
+        """Post ``sig`` as one more member of the header that the running task belongs to. See ``Task.add_to_chord``."""
+        calls, node = workflow.add_to_chord(sig, claim, self.record_of)
+        if claim.is_eager:
+            return run_calls_here(self, calls, node)
+        self.post(calls)
+        return self.promise_of(node)
+
+    def signature(self, *args: Any, **options: Any) -> Signature:
+        """Return a signature that belongs to this app; see ``canvas.signature``."""
+        return signature(*args, **{"app": self, **options})
+
+    def GroupResult(self, id: str, results: Iterable[Any] = (), parent: Any = None) -> GroupResult:  # noqa: A002, N802
+        """Return several results as those of one group."""
+        return GroupResult(id, results, parent, self)
 
     def AsyncResult(self, id: str, task_name: str = "") -> AsyncResult[Any]:  # noqa: A002, N802  (Celery's names)
         """Return the promise of a task of which only the id is known."""
@@ -350,6 +407,9 @@ class PMTQ:
         self, task: TaskOf[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Any
     ) -> EagerResult[Any]:
         """Run a task in this process, as ``Task.apply`` says."""
+        if options.get("link") or options.get("link_error"):
+            sig = Signature(task, args, kwargs, app=self)
+            return cast("EagerResult[Any]", self.run_workflow_here(sig, (), {}, options))
         return run_here(task, args, kwargs, options)
 
     def find_task(self, name: str) -> TaskOf[..., Any]:
@@ -373,14 +433,20 @@ class PMTQ:
         self.tasks[task.name] = task
         return task
 
-    def _record_of(
+    def record_of(
         self,
         task: TaskOf[..., Any] | str,
         args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] = _NO_OPTIONS,
-    ) -> tuple[TaskRecord, str, bool]:
-        """Return the record of a call, its queue, and whether it must survive a power cut."""
+        *,
+        waits: bool = False,
+    ) -> Call:
+        """Return the record of a call, its queue, and whether it must survive a power cut.
+
+        With ``waits`` it is a step that comes after others: the running task does not post it as a child of its own, and
+        calls that are the same are not looked for, because the arguments are not known yet.
+        """
         at = now()
         args, kwargs = args if type(args) is tuple else tuple(args or ()), kwargs or {}
         usual = self._usual if self._usual.version == self.conf.version else self._look_at_settings()
@@ -389,13 +455,13 @@ class PMTQ:
         else:
             name = task.name
             if task.has_wishes:
-                options = task.call_options(args, kwargs, options)
+                options = task.call_options(args, kwargs, options, are_known=not waits)
         record = new_record(name, args, kwargs, at)
         if options or usual.has_routes:
             options = self.router.route(name, options, args, kwargs, task)
             fill_in(record, options, at)
         parent = running.get()
-        if parent:
+        if parent and not waits:
             adopt(record, parent)
         if (usual.priority or usual.inherits) and options.get("priority") is None:
             record.priority = parent.record.priority if parent and usual.inherits else usual.priority

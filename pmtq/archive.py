@@ -14,6 +14,7 @@ from pmtq.folder import Folder, priority_of
 from pmtq.journal import Journal
 from pmtq.reader import QueueReader
 from pmtq.records import StateRecord, TaskRecord, decode_state
+from pmtq.states import FINAL_STATES
 
 FEW = 16
 """Up to so many ids it is faster to look for each of them in the text than to decode every line."""
@@ -58,6 +59,19 @@ def all_lines(journal: Journal) -> Iterator[StateRecord]:
     for lines in pieces(journal):
         yield from filter(None, map(state_in, lines.splitlines()))
     journal.close()
+
+
+def final_states(folder: Folder, task_ids: AbstractSet[str]) -> list[StateRecord]:
+    """Return the final lines of those tasks, as far as there are any, from all results files, newest file first."""
+    found: dict[str, StateRecord] = {}
+    for path in [folder.results, *folder.sealed_results()]:
+        left = task_ids - found.keys()
+        ends: dict[str, StateRecord] = {}
+        for state in lines_about(left, Journal(path)) if left else ():
+            if state.status in FINAL_STATES:
+                ends.setdefault(state.task_id, state)
+        found |= ends
+    return list(found.values())
 
 
 def pieces(journal: Journal) -> Iterator[bytes]:

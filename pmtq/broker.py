@@ -41,14 +41,29 @@ class Broker:
         lines: dict[tuple[str, int, bool], list[bytes]] = {}
         for record, queue, durable in calls:
             lines.setdefault((queue, record.priority, durable), []).append(_line(record))
-        files = [self._files.get((queue, priority)) or self._open(queue, priority) for queue, priority, _ in lines]
+        files = [self._file(queue, priority) for queue, priority, _ in lines]
         for journal, ((_, _, durable), some) in zip(files, lines.items(), strict=True):
             journal.append(b"".join(some), durable=durable)
+
+    def publish_in_turn(self, batches: Iterable[Iterable[tuple[TaskRecord, str, bool]]]) -> None:
+        """Append records like ``publish_all``, batch after batch: no record of one is there before all of those before it."""
+        writes: list[tuple[Journal, bytes, bool]] = []
+        for batch in map(list, batches):
+            by_file: dict[tuple[str, int], list[bytes]] = {}
+            for record, queue, _ in batch:
+                by_file.setdefault((queue, record.priority), []).append(_line(record))
+            durable = any(durable for _, _, durable in batch)
+            writes += [(self._file(*key), b"".join(lines), durable) for key, lines in by_file.items()]
+        for journal, lines, durable in writes:
+            journal.append(lines, durable=durable)
 
     def close(self) -> None:
         """Close the files; the next record opens them again."""
         for journal in self._files.values():
             journal.close()
+
+    def _file(self, queue: str, priority: int) -> Journal:
+        return self._files.get((queue, priority)) or self._open(queue, priority)
 
     def _open(self, queue: str, priority: int) -> Journal:
         if priority_of(queue)[1]:

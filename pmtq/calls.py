@@ -74,6 +74,10 @@ class CallOptions(TypedDict, total=False):
     unique_key: str
     debounce: float
     throttle: float
+    link: Any
+    """A signature, or several, to be called with the value when the task has ended well."""
+    link_error: Any
+    """The same for its failure; see ``Signature.link_error``."""
     durable: bool | None
     """Return only when the record would survive a power cut."""
     serializer: str | None
@@ -129,8 +133,8 @@ def fill_in(record: TaskRecord, options: Mapping[str, Any], now: float) -> None:
     if "expires" in given:
         record.expires = moment(given["expires"], now, "expires")
     record.priority = _priority(given.get("priority", 0))
-    for limit in ("time_limit", "soft_time_limit"):
-        setattr(record, limit, _seconds(given.get(limit, 0.0), limit))
+    for limit in {"time_limit", "soft_time_limit"} & given.keys():
+        setattr(record, limit, _seconds(given[limit], limit))
     for name in _COPIED & given.keys():
         if given[name] != "":
             setattr(record, name, _fitting(given[name], name))
@@ -145,6 +149,8 @@ def fill_in(record: TaskRecord, options: Mapping[str, Any], now: float) -> None:
 
 def adopt(record: TaskRecord, parent: Claim) -> None:
     """Write down that the task ``parent`` posts this one while it runs."""
+    if record.task_id == parent.record.task_id:
+        return  # it is going to take its place
     record.parent_id = record.parent_id or parent.record.task_id
     record.root_id = record.root_id or parent.record.root_id or parent.record.task_id
     if parent.children is None:

@@ -14,10 +14,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
+from typing import Any
 
 import msgspec
 
-from pmtq import erasing, sealing
+from pmtq import erasing, sealing, steps
+from pmtq.archive import final_states
+from pmtq.disk import nudge
 from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of
 from pmtq.gates import Gates
 from pmtq.glance import Glance
@@ -29,7 +32,7 @@ from pmtq.reader import QueueReader
 from pmtq.records import FORMAT_VERSION, StateRecord, TaskRecord, decode_state, due, encode_lines, epoch, timestamp
 from pmtq.rejecting import Rejects
 from pmtq.scan import Item
-from pmtq.states import IGNORED, REJECTED, RETRY, REVOKED, STARTED
+from pmtq.states import ERASED, FINAL_STATES, IGNORED, REJECTED, RETRY, REVOKED, STARTED, SUCCESS
 
 logger = logging.getLogger("pmtq.worker")
 
@@ -49,8 +52,12 @@ class Claim(msgspec.Struct, gc=False):
     queue: str = DEFAULT_QUEUE
     is_plain: bool = False
     """Whether it asks for nothing but to be run."""
+    failure: StateRecord | None = None
+    """The end of the task whose failure it follows."""
     children: list[str] | None = None
     """The ids of the tasks it has posted so far."""
+    adds: list[Any] | None = None
+    """What it has added to the chord that it belongs to."""
     is_eager: bool = False
     """Whether it is no claim at all, but a task that its caller runs here and now."""
     again: BaseException | None = None
@@ -122,6 +129,7 @@ class Claimer:
             with self._results.hold():
                 self._presence.renew()
                 self._catch_up()
+                handed_on = self.ledger.handed_on
                 lines = self._take_in(outcomes)
                 if abs(now - self._last_roll_call) >= ROLL_CALL:  # also when the clock was set back
                     remains = self._bury_the_dead(now, lines)
@@ -137,7 +145,16 @@ class Claimer:
         finally:
             for remain in remains:
                 remain.close(bury=written)
+        if self.ledger.handed_on != handed_on:
+            self._wake_others()
         return claims
+
+    def _wake_others(self) -> None:
+        """Have workers look that wait for what has just become possible: here, and in queues not served here."""
+        served = set(self._queues)
+        for name in self._folder.queue_names():
+            if self.places.ready or priority_of(name)[0] not in served:
+                nudge(self._folder.queue(name))
 
     def succeed_namesake(self, now: float) -> None:
         """Give back what a dead worker of the same name held; to be called once, before the first claim."""
@@ -160,6 +177,7 @@ class Claimer:
             or places.ready
             or places.later
             or places.behind
+            or places.waits
             or any(reader.unread() for reader in self._readers)
         )
 
@@ -220,7 +238,7 @@ class Claimer:
         """Read the queues again from the top."""
         for reader in self._readers:
             reader.rewind(sealing.generation(self._folder, reader.name, self.ledger))
-        self.places.clear(self.ledger.final)
+        self.places.clear(self.ledger.final - self.ledger.kept)
 
     def _catch_up(self) -> None:
         """Read what was written to the results since last time, and see whether the files are still the same."""
@@ -267,7 +285,11 @@ class Claimer:
     def _take_in(self, states: Iterable[StateRecord]) -> list[StateRecord]:
         """Apply lines to the ledger and move the places of their records; return those that changed anything."""
         effective = self.ledger.apply(states)
-        self.places.move(effective)
+        if self.places.waiting:
+            for state in effective:
+                if waiters := self.places.waiters(state):
+                    self.ledger.keep(state, waiters)
+        self.places.move(effective, self.ledger.final)
         return effective
 
     def _bury_the_dead(self, now: float, lines: list[StateRecord]) -> list[Remains]:
@@ -299,18 +321,22 @@ class Claimer:
             last = opened.get(task_id)
             # Most tasks are new and need none of this: looking first saves a third of the time.
             special = last is not None or not is_plain or record.function not in unpaced
-            if special and not self._may_start(place, record, last, now, lines):
-                continue
+            if special:
+                if last is not None and last.changes:
+                    record = record.changed(last.changes)  # noqa: PLW2901  (from here on it is that other call)
+                if not self._may_start(place, record, last, now, lines):
+                    continue
             if not wanted(record):
                 self.places.pass_over(place)
                 break
             opened[task_id] = started = start(last, task_id, worker, at)
+            claim = Claim(record, started, place, self._queue_of[place.queue], is_plain)
             if special:
                 self._keep_pace(record, started, now)
+                self._hand_on(claim)
             held[task_id] = place
             lines.append(started)
-            asked = record.changed(started.changes) if started.changes else record
-            claims.append(Claim(asked, started, place, self._queue_of[place.queue], is_plain))
+            claims.append(claim)
         return claims
 
     def _keep_pace(self, record: TaskRecord, started: StateRecord, now: float) -> None:
@@ -319,23 +345,76 @@ class Claimer:
             started.pace = pace
             self.ledger.paced.update(dict.fromkeys(pace, now))
 
-    def _end(self, final: StateRecord, lines: list[StateRecord]) -> None:
-        """End a task whose record was come to, without running it."""
+    def _hand_on(self, claim: Claim) -> None:
+        """Put the values of the tasks that it comes after into the call, or the failure that it follows."""
+        record = claim.record
+        if record.after is not None or record.after_failure:
+            states = self.ledger.awaited
+            claim.failure = None if record.immutable else steps.failure_for(record, states)
+            claim.record = steps.given(record, states)
+
+    def _ends_of(self, record: TaskRecord, lines: list[StateRecord]) -> dict[str, StateRecord]:
+        """Return the final lines of the tasks that a record waits for, of those that have ended."""
+        ledger, found = self.ledger, self.ledger.awaited
+        known = {task_id: found[task_id] for task_id in steps.dependencies(record, found) if task_id in found}
+        unknown = {task_id for task_id in steps.dependencies(record, known) if task_id not in known}
+        # A client names the followers in the records that they wait for, so those lines are at hand. A person need not.
+        if lost := unknown & ledger.final if record.sent else unknown:
+            for state in [*lines, *final_states(self._folder, lost)]:
+                if state.task_id in lost - known.keys() and state.status in FINAL_STATES:
+                    known[state.task_id] = state
+            for task_id in lost & ledger.final - known.keys():
+                known[task_id] = StateRecord(task_id, ERASED)
+            for task_id in lost & known.keys():
+                ledger.keep(known[task_id], [record.task_id])
+        return known
+
+    def _is_ready(self, place: Place, record: TaskRecord, now: float, lines: list[StateRecord]) -> bool:
+        """Say whether a record has all that it waits for; if not, end it, or see that it is found when it has."""
+        ends = self._ends_of(record, lines)
+        if final := steps.verdict(record, ends, timestamp(now)):
+            self._end(final, lines, record)
+            return False
+        missing = [task_id for task_id in steps.dependencies(record, ends) if task_id not in ends]
+        if missing and not steps.failure_for(record, ends):
+            self.places.wait(place, missing, frozenset(record.after_failure) if record.after_failure else None)
+            return False
+        if record.function == steps.GATHER:
+            value = steps.first_argument(steps.given(record, ends))
+            self._end(
+                StateRecord(record.task_id, SUCCESS, value, worker=self._presence.name, at=timestamp(now)),
+                lines,
+                record,
+            )
+            return False
+        if record.countdown and (until := max(map(_ended_at, ends.values()), default=0.0) + record.countdown) > now:
+            self.places.pass_over(place, until=until)
+            return False
+        return True
+
+    def _end(self, final: StateRecord, lines: list[StateRecord], record: TaskRecord | None = None) -> None:
+        """End a task whose record was come to, without running it; what waits for it hears of it."""
+        if record and record.followers:
+            final.followers = record.followers
         self._take_in([final])
         self.places.come_to(final.task_id)
         lines.append(final)
         self.ended.append(final)
-        if final.status != REJECTED:
-            level = logging.INFO if final.status == IGNORED else logging.ERROR
+        if final.status not in {REJECTED, SUCCESS}:
+            quiet = final.status == IGNORED or steps.CULPRIT in (final.error or {})  # the culprit has its own line
+            level = logging.INFO if quiet else logging.ERROR
             logger.log(level, "Task %s %s: %s", final.task_id, final.status, (final.error or {}).get("message"))
 
     def _candidates(self, now: float, lines: list[StateRecord]) -> Iterator[Candidates]:
         """Yield where to look for records that are not done with: by priority, and the oldest first."""
         self._turn += 1  # begin with another queue each time, so that none starves behind a full one
-        for rank, numbers in list(self._ranks.items()):
-            yield self._waiting_ones(rank, now)
-            for position in range(len(numbers)):
-                yield self._new_ones(rank, numbers[(position + self._turn) % len(numbers)], now, lines)
+        while True:
+            for rank, numbers in list(self._ranks.items()):
+                yield self._waiting_ones(rank, now)
+                for position in range(len(numbers)):
+                    yield self._new_ones(rank, numbers[(position + self._turn) % len(numbers)], now, lines)
+            if not self.places.ready:  # a task that ended without being run may have let others go on
+                return
 
     def _waiting_ones(self, rank: int, now: float) -> Candidates:
         """Yield what was passed over before and may run now."""
@@ -394,16 +473,24 @@ class Claimer:
             self.gates.notice(record)
             self.places.held[place.task_id] = place
             return False
+        if (record.after is not None or record.after_failure) and not self._is_ready(place, record, now, lines):
+            return False
         if record.function not in self._known or record.v > FORMAT_VERSION:
             self._leave(place, record)
             return False
         if verdict := self._verdict(last, record, now):
-            self._end(verdict, lines)
+            self._end(verdict, lines, record)
             return False
+        return self._has_its_turn(place, record, last, now, lines)
+
+    def _has_its_turn(
+        self, place: Place, record: TaskRecord, last: StateRecord | None, now: float, lines: list[StateRecord]
+    ) -> bool:
+        """Say whether it is time for a record, and no gate keeps it back; if not, see that it is found when it is."""
         start_at = due(last.eta if last and last.status == RETRY else record.eta)
         if record.unique_key:
             for ignored in self.gates.verdict(record, timestamp(now), now):
-                self._end(ignored, lines)
+                self._end(ignored, lines, record if ignored.task_id == record.task_id else None)
         if record.task_id in self.ledger.final:
             return False
         if start_at > now:
@@ -438,3 +525,7 @@ class Claimer:
                 f" and format version {record.v}" if record.v > FORMAT_VERSION else "",
                 ", ".join(sorted(self._known)) or "no function",
             )
+
+
+def _ended_at(state: StateRecord) -> float:
+    return due(state.at)

@@ -22,6 +22,7 @@ from pmtq.journal import Journal
 from pmtq.records import StateRecord, TaskRecord, epoch, new_task_id
 from pmtq.scan import DERIVED_ID, Fault, Scanner, with_task_id
 from pmtq.states import EXCEPTION_STATES, FAILURE, FINAL_STATES, FORGOTTEN, REJECTED, REVOKED
+from pmtq.steps import CULPRIT
 
 DEAD_STATES = frozenset({FAILURE, REVOKED, REJECTED})
 """IGNORED is not among them: such a call was not wanted, by the task itself or because the same one was owed already."""
@@ -96,6 +97,13 @@ class DeadTasks:
         standing = call_of(self._folder, task_id)
         if final.status not in EXCEPTION_STATES:
             raise NotRequeuedError(_not_dead(final, is_owed=bool(standing), folder=self._folder))
+        if culprit := (final.error or {}).get(CULPRIT):
+            raise NotRequeuedError(
+                f"task {task_id} was a step of a workflow, and was not run because task {culprit} had not ended well, so its "
+                f"arguments were never there. Nothing was queued. Post the workflow again, or that one: pmtq requeue {culprit}"
+            )
+        if standing and final.record and standing[0].after is not None:
+            return final.record, standing[1]  # what a step was given stands in its end and nowhere else
         if standing:
             return standing
         if final.record:

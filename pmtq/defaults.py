@@ -99,6 +99,9 @@ _DIFFERENT = {
     "task_default_rate_limit": Setting(
         None, values.rate, "starts in all workers of the folder together, where Celery counts each worker for itself"
     ),
+    "task_allow_error_cb_on_chord_header": Setting(
+        False, values.flag, "the failure callback of a chord hears of its header in any case, and once"
+    ),
     "task_store_errors_even_if_ignored": Setting(
         False, values.flag, "what went wrong is always written: a task that failed must be there to be found"
     ),
@@ -114,7 +117,6 @@ _DIFFERENT = {
 _NO_CONNECTION = "a folder is no connection that is made, kept or lost"
 _AT_ONCE = "a call is in the file when delay returns, or it is an error"
 _IGNORED = {
-    "task_allow_error_cb_on_chord_header": Setting(False, values.flag, "there are no chords yet"),
     "broker_transport_options": Setting({}, values.anything, _NO_CONNECTION),
     "broker_pool_acquire_timeout": Setting(None, values.anything, _NO_CONNECTION),
     "worker_cancel_long_running_tasks_on_connection_loss": Setting(False, values.anything, _NO_CONNECTION),

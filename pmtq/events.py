@@ -135,7 +135,7 @@ class Following:
         while lines := self._results.read(self._offset):
             self._offset += len(lines)
             for state in filter(None, map(state_in, lines.splitlines())):
-                told = carried and (state.at < self._since or state == self._last.get(state.task_id))
+                told = carried and (state.kept or state.at < self._since or state == self._last.get(state.task_id))
                 if state.task_id and not told:
                     yield from self._events_of(state)
 

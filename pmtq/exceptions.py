@@ -151,6 +151,19 @@ class Retry(PmtqError):
         return self.message or f"Retry at {self.when or 'once'}{why}"
 
 
+class Replaced(Retry):
+    """Raised by ``Task.replace``: the task goes on under its own id as another one.
+
+    ``value`` is what came of that other one, where it has been run at once.
+    """
+
+    value: object = None
+
+
+class ChordError(PmtqError):
+    """A step of a workflow was not run, because one that it waits for has not ended well. The message names that one."""
+
+
 class MaxRetriesExceededError(PmtqError):
     """A task asked to be tried again once more than ``max_retries`` allows."""
 

@@ -16,7 +16,7 @@ import msgspec
 from pmtq.arguments import moment
 from pmtq.claim import Claim
 from pmtq.clock import now
-from pmtq.exceptions import Ignore, ImproperlyConfigured, NotSerializable, Reject, Retry
+from pmtq.exceptions import Ignore, ImproperlyConfigured, NotSerializable, Reject, Replaced, Retry
 from pmtq.failures import described, traceback_of
 from pmtq.jsonable import PLAIN, require_json
 from pmtq.records import MAX_RECORD_BYTES, StateRecord, encode, timestamp
@@ -58,7 +58,7 @@ def execute(claim: Claim, trace: Trace, began: float) -> tuple[StateRecord, byte
     ended = time.perf_counter()
     at, runtime, started = timestamp(now()), int((ended - began) * 1e6) / 1e6, claim.started
     outcome = StateRecord(started.task_id, SUCCESS, result, started.attempt, started.worker, at, runtime)
-    if failure or started.retries or claim.children:
+    if failure or started.retries or claim.children or claim.record.followers:
         conclude(outcome, claim, failure)
     try:
         line = _line(outcome)
@@ -77,7 +77,8 @@ def conclude(outcome: StateRecord, claim: Claim, failure: BaseException | None) 
     started = claim.started
     outcome.children, outcome.retries, outcome.deaths = claim.children, started.retries, started.deaths
     if isinstance(failure, Retry):
-        outcome.status, outcome.eta, outcome.retries = RETRY, _when(failure), started.retries + 1
+        outcome.status, outcome.eta = RETRY, _when(failure)
+        outcome.retries = 0 if isinstance(failure, Replaced) else started.retries + 1
         outcome.changes = {**(started.changes or {}), **failure.changes} or None
         _fail(outcome, failure.exc or failure.__context__ or failure)
     elif isinstance(failure, Reject) and failure.requeue:
@@ -87,6 +88,8 @@ def conclude(outcome: StateRecord, claim: Claim, failure: BaseException | None) 
         outcome.status = next((status for kind, status in _ENDS.items() if isinstance(failure, kind)), FAILURE)
         outcome.record, outcome.eta, outcome.changes = claim.record, "", None
         _fail(outcome, failure)
+    if outcome.status != RETRY:
+        outcome.followers, outcome.adds = claim.record.followers, claim.adds
 
 
 def _when(again: Retry) -> str:

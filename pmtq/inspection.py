@@ -27,6 +27,7 @@ from pmtq.records import FORMAT_VERSION, MAX_RECORD_BYTES, StateRecord, TaskReco
 from pmtq.scan import DERIVED_ID, Fault, Item, Scanner
 from pmtq.sealing import generation
 from pmtq.states import FINAL_STATES, PENDING, REJECTED, RETRY, STARTED
+from pmtq.steps import GATHER, dependencies
 
 
 class Worker(msgspec.Struct, kw_only=True):
@@ -293,18 +294,31 @@ class View:
     def _why(self, record: TaskRecord, queue: str) -> tuple[str, str]:
         """Return the state of an owed record, and the clause that says what it waits for."""
         last = self.ledger.open.get(record.task_id)
+        if last and last.changes:
+            record = record.changed(last.changes)
         if last and last.status == STARTED:
             return STARTED, self._who_has(last)
         if last and last.status == RETRY and _is_after(last.eta, self.now):
             return RETRY, f"tries again at {last.eta}"
         return (RETRY if last and last.status == RETRY else PENDING), (
             self._called_off(record)
+            or self._comes_after(record)
             or _not_for_now(record, self.now)
             or self._same_call(record)
             or self._held_back(record, queue)
             or self._nobody_can(record.function, queue)
             or self._somebody_will(record, queue)
         )
+
+    def _comes_after(self, record: TaskRecord) -> str:
+        """Return which other tasks it waits for; empty if there are none."""
+        missing = [one for one in dependencies(record, self.ledger.awaited) if one not in self.ledger.final]
+        if not missing:
+            return "the next worker that looks gathers the values" if record.function == GATHER else ""
+        first, more = missing[0], len(missing) - 1
+        if record.after_failure:
+            return f"it runs only if task {first} fails" + (f", or one of {more:,} others" if more else "")
+        return f"task {first} and {more:,} others have not ended yet" if more else f"task {first} has not ended yet"
 
     def _who_has(self, held: StateRecord) -> str:
         if held.task_id not in self._held:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from heapq import heappop, heappush
 
 import msgspec
 
 from pmtq.ledger import Ledger
-from pmtq.records import StateRecord, due
+from pmtq.records import StateRecord, due, ids_in
 from pmtq.states import FINAL_STATES, RETRY, STARTED
+from pmtq.steps import is_decisive
 
 
 class Place(msgspec.Struct, order=True, gc=False):
@@ -27,6 +29,22 @@ class Place(msgspec.Struct, order=True, gc=False):
     start: int
     end: int
     task_id: str
+
+
+class Wait(msgspec.Struct):
+    """A record that waits for others to end."""
+
+    place: Place | None
+    """None when it does not wait any more."""
+    missing: int
+    """How many of them have not ended."""
+    scope: frozenset[str] | None
+    """The ids of which a failure is waited for; None if it is their values."""
+
+    def is_over(self, state: StateRecord) -> bool:
+        """Take in the end of one of them; say whether the record must be looked at now."""
+        self.missing -= 1
+        return self.place is not None and (not self.missing or is_decisive(state, self.scope))
 
 
 class Places:
@@ -42,6 +60,10 @@ class Places:
         """A heap of records that wait for their time."""
         self.behind: dict[str, list[Place]] = {}
         """Heaps of records that wait for a gate to open, by the gate's name."""
+        self.waits: dict[str, Wait] = {}
+        """Records that wait for others to end, by their ids …"""
+        self.waiting: dict[str, list[Wait]] = {}
+        """… and by the ids of those others."""
         self.left: list[Place] = []
         """Records of functions that this worker does not know."""
         self.unread: set[str] = set()
@@ -52,15 +74,18 @@ class Places:
 
     def clear(self, final: set[str]) -> None:
         """Forget every place, because the queues are read again from the top."""
-        for places in (self.held, self.ready, self.later, self.behind, self.left, self.twice):
+        for places in (self.held, self.ready, self.later, self.behind, self.waits, self.waiting, self.left, self.twice):
             places.clear()
         self.unread = set(final)
 
-    def move(self, states: list[StateRecord]) -> None:
-        """Move the places of tasks to where their new states have them looked for next."""
+    def move(self, states: list[StateRecord], final: AbstractSet[str]) -> None:
+        """Move the places of tasks to where their new states have them looked for next; ``final`` are all that ended."""
         for state in states:
             place = self.held.pop(state.task_id, None)
             if state.status in FINAL_STATES:
+                if self.waiting:
+                    place = self._stop_waiting(state.task_id) or place
+                    self._end_waits_for(state, final)
                 if place is None or state.task_id in self.twice:
                     self.unread.add(state.task_id)
             elif place and state.status == STARTED:
@@ -85,6 +110,36 @@ class Places:
     def keep_behind(self, gate: str, place: Place) -> None:
         """Remember a record that may run when ``gate`` has opened."""
         heappush(self.behind.setdefault(gate, []), place)
+
+    def wait(self, place: Place, missing: list[str], scope: frozenset[str] | None) -> None:
+        """Remember a record that waits until those that are ``missing`` have ended; see ``Wait`` for ``scope``."""
+        self.waits[place.task_id] = wait = Wait(place, len(missing), scope)
+        for task_id in missing:
+            self.waiting.setdefault(task_id, []).append(wait)
+
+    def waiters(self, state: StateRecord) -> list[str]:
+        """Return the ids of those that wait for this task to end, if it has, and that it does not know of itself."""
+        waits = self.waiting.get(state.task_id, ()) if state.status in FINAL_STATES else ()
+        known = set(state.followers or ())
+        return [wait.place.task_id for wait in waits if wait.place and wait.place.task_id not in known]
+
+    def _end_waits_for(self, state: StateRecord, final: AbstractSet[str]) -> None:
+        """Count down for each record that waited for this task; those that need not wait any more may be looked at."""
+        for wait in self.waiting.pop(state.task_id, ()):
+            for task_id in ids_in(state.adds) if state.adds else ():
+                if task_id not in final:
+                    wait.missing += 1
+                    self.waiting.setdefault(task_id, []).append(wait)
+            if wait.is_over(state) and wait.place:
+                heappush(self.ready, wait.place)
+                self._stop_waiting(wait.place.task_id)
+
+    def _stop_waiting(self, task_id: str) -> Place | None:
+        """Forget that a record waits, and return its place."""
+        if wait := self.waits.pop(task_id, None):
+            place, wait.place = wait.place, None
+            return place
+        return None
 
     def take_due(self, now: float, rank: int, opens: Callable[[str], float]) -> Iterator[Place]:
         """Hand out the places of records up to ``rank`` that may run now, in file order, forgetting them.
@@ -115,6 +170,7 @@ class Places:
     def owed(self, ledger: Ledger) -> list[Place]:
         """Return the places of all records that are not done with, in file order."""
         places = [*self.held.values(), *self.ready, *(place for _, place in self.later), *self.left]
+        places += [wait.place for wait in self.waits.values() if wait.place]
         places += [place for gated in self.behind.values() for place in gated]
         self.unread -= {place.task_id for place in places} - self.twice
         return sorted(place for place in places if place.task_id not in ledger.final)

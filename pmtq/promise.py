@@ -21,6 +21,7 @@ from pmtq import current, exceptions
 from pmtq.archive import call_of
 from pmtq.backend import Backend
 from pmtq.failures import rebuilt
+from pmtq.family import family_of
 from pmtq.records import StateRecord, TaskRecord
 from pmtq.request import running
 from pmtq.states import (
@@ -89,7 +90,7 @@ class AsyncResult(Generic[R_co]):
         backend: Backend | None = None,
         task_name: str = "",
         app: Any = None,
-        parent: AsyncResult[Any] | None = None,
+        parent: Any = None,
     ) -> None:
         """Take the task's id; nothing is read until something is asked. Without a backend it is the current app's."""
         self.id = id
@@ -146,11 +147,12 @@ class AsyncResult(Generic[R_co]):
 
     @property
     def children(self) -> list[AsyncResult[Any]] | None:
-        """The tasks that it posted while it ran; None as long as it has not ended."""
+        """The tasks that it posted while it ran, and those that wait for it; None as long as it has not ended."""
         record = self._record()
         if record.status not in FINAL_STATES:
             return None
-        return [AsyncResult(child, self._given_backend, app=self._app, parent=self) for child in record.children or []]
+        children = [*(record.children or ()), *(record.followers or ())]
+        return [AsyncResult(child, self._given_backend, app=self._app, parent=self) for child in children]
 
     @property
     def worker(self) -> str | None:
@@ -220,7 +222,7 @@ class AsyncResult(Generic[R_co]):
         propagate: bool = True,
         interval: float | None = None,  # noqa: ARG002  (nothing is polled)
         no_ack: bool = True,  # noqa: ARG002  (nothing is acknowledged)
-        follow_parents: bool = True,  # noqa: ARG002  (a step that failed has failed its followers)
+        follow_parents: bool = True,
         callback: Callable[[str, Any], object] | None = None,
         on_message: Callable[[dict[str, Any]], object] | None = None,
         on_interval: Callable[[], object] | None = None,
@@ -232,7 +234,8 @@ class AsyncResult(Generic[R_co]):
 
         ``timeout`` is in seconds, None waits for ever. Raises ``pmtq.exceptions.TimeoutError`` when it is over. The
         exception is of its own class where this process has imported that, else a ``TaskError`` that names it.
-        ``callback(id, value)`` is called at the end, ``on_message`` with each state it comes through (a dict),
+        A step that failed because of one before it raises that one's exception, if that is among its parents, unless
+        ``follow_parents`` is false. ``callback(id, value)`` is called at the end, ``on_message`` with each state it comes through (a dict),
         ``on_interval`` whenever the results have changed. Inside a task it raises ``RuntimeError`` unless
         ``disable_sync_subtasks`` is false.
         """
@@ -253,12 +256,25 @@ class AsyncResult(Generic[R_co]):
             raise exceptions.TimeoutError(self._still_waiting(timeout or 0.0))
         value = self.result
         if propagate and self._final.status in PROPAGATE_STATES:
-            self.throw(value)
+            blamed = self.to_blame() if follow_parents else self
+            blamed.throw(blamed.result)
         if callback:
             callback(self.id, value)
         return cast("R_co", value)
 
     wait = get
+
+    def to_blame(self) -> AsyncResult[Any]:
+        """Return the one among its parents because of which it has failed; else itself."""
+        culprit = (self._record().error or {}).get("culprit")
+        return next((one for one in self._parents() if one.id == culprit), self)
+
+    def _parents(self) -> Iterator[Any]:
+        """Yield what came before it in its workflow, results and groups of results, the nearest first."""
+        parent = self.parent
+        while parent is not None:
+            yield parent
+            parent = parent.parent
 
     def throw(self, error: BaseException | Any) -> None:
         """Raise an exception, with the worker's traceback as its cause for whoever sees it printed."""
@@ -351,20 +367,34 @@ class AsyncResult(Generic[R_co]):
 
         Of a task that has not ended there is no result yet: it stays. The parents' results go too.
         """
+        for one in (self, *self._parents()):
+            one.forget_alone()
+
+    def forget_alone(self) -> None:
+        """Have the result removed, if there is one, and not those of its parents."""
         if self.ready():
             self.backend.forget(self.id)
             self._final = None
-        if self.parent:
-            self.parent.forget()
 
-    def revoke(self, *, terminate: bool = False, signal: str = "SIGTERM", **_: Any) -> None:
-        """Call the task off; see ``app.control.revoke``."""
-        self.app.control.revoke(self.id, terminate=terminate, signal=signal)
+    def revoke(self, *, terminate: bool = False, signal: str = "SIGTERM", workflow: bool = False, **_: Any) -> None:
+        """Call the task off, and with ``workflow`` all of the workflow it belongs to; see ``app.control.revoke``."""
+        ids = [one.id for one in self.workflow() if not one.ready()] if workflow else [self.id]
+        self.app.control.revoke(ids, terminate=terminate, signal=signal)
+
+    def workflow(self) -> list[AsyncResult[Any]]:
+        """Return the results of all tasks of the workflow it belongs to, each behind those before it.
+
+        It reads the files once, and finds what they tell of it.
+        """
+        members = family_of(self.backend.folder, self.id)
+        return [AsyncResult(one.task_id, self._given_backend, one.function, self._app) for one in members]
 
     def collect(self, *, intermediate: bool = False, **options: Any) -> Iterator[tuple[AsyncResult[Any], Any]]:
         """Wait for the task and for what it posted, and yield each with its value, parents first."""
         for _, node in self.iterdeps(intermediate=intermediate):
-            yield node, node.get(**options)
+            node.get(**{**options, "propagate": False})
+            if not node.ignored:  # as what was to follow a failure that did not come
+                yield node, node.get(**options)
 
     def iterdeps(self, *, intermediate: bool = False) -> Iterator[tuple[AsyncResult[Any] | None, AsyncResult[Any]]]:
         """Yield each task that hangs on this one with its parent, breadth first.
@@ -386,7 +416,7 @@ class AsyncResult(Generic[R_co]):
         """Return the value of the last task that hangs on this one."""
         value = None
         for _, node in self.iterdeps():
-            value = node.get()
+            value = value if node.ignored else node.get()
         return value
 
     def build_graph(self, *, intermediate: bool = False) -> dict[AsyncResult[Any], list[AsyncResult[Any]]]:
@@ -409,7 +439,7 @@ class AsyncResult(Generic[R_co]):
 
     def as_list(self) -> list[str]:
         """Return the ids of it and of its parents."""
-        return [self.id, *(self.parent.as_list() if self.parent else [])]
+        return [self.id, *(one.id for one in self._parents())]
 
     def __str__(self) -> str:
         """Return the id."""

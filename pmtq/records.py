@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -66,6 +66,18 @@ class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """Seconds for which it waits for a later call with its key, which then runs in its place."""
     throttle: float = 0.0
     """Seconds after a start in which other calls with its key are not run."""
+    after: str | list[Any] | None = None
+    """Ids of the tasks it waits for; their values go before its arguments, in this shape: one, or a list of them."""
+    after_failure: list[str] | None = None
+    """Ids of tasks: it runs once one of them has failed, and is told which."""
+    immutable: bool = False
+    """It waits, and takes no value from what it waits for."""
+    followers: list[str] | None = None
+    """Ids of the tasks that wait for this one."""
+    countdown: float = 0.0
+    """Seconds that it waits when the last of the tasks that it comes after has ended."""
+    each: str = ""
+    """``map`` or ``starmap``: the function is called for each item of the one argument; the value is their list."""
     moved: bool = False
     """A copy, put where it runs earlier; the first one that is come to is run."""
     v: int = FORMAT_VERSION
@@ -77,6 +89,9 @@ class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
             self.eta
             or self.expires
             or self.unique_key
+            or self.after is not None
+            or self.after_failure
+            or self.each
             or self.moved
             or self.time_limit
             or self.soft_time_limit
@@ -126,6 +141,12 @@ class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """On a start that others must keep a distance from: the rate limits and keys that it counts for."""
     record: TaskRecord | None = None
     """With a failure: the call itself, so that it can be posted again after its queue file was cleared."""
+    followers: list[str] | None = None
+    """With the end of a task: those that wait for it …"""
+    adds: list[Any] | None = None
+    """… and the tasks whose values they are to get behind the others: what ``add_to_chord`` was called with."""
+    kept: bool = False
+    """Written once more when the results started afresh, because a task still waits for it."""
     control: str = ""
     """Instead of a task: what a person has set for all workers, ``pause queue low``; the value stands in ``result``."""
     sealed: str = ""
@@ -155,6 +176,22 @@ class _Ids(random.Random):
 
 _ids = _Ids(os.urandom(32))
 put_in_order_after_fork(_ids)
+
+
+def ids_in(tree: object) -> Iterator[str]:
+    """Yield the ids in a tree such as ``after`` holds: one id, or a list of trees; anything else is passed over."""
+    left = [tree]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, list):
+            left += reversed(one)
+
+
+def is_tree(value: object) -> bool:
+    """Say whether a value is a tree of ids, as ``after`` must be."""
+    return all(map(is_tree, value)) if isinstance(value, list) else isinstance(value, str)
 
 
 def new_task_id() -> str:

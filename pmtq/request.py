@@ -197,6 +197,11 @@ class Request:
         return (self._claim.record.group_id or None) if self._claim else None
 
     @property
+    def followers(self) -> list[str]:
+        """The ids of the tasks that wait for this one."""
+        return list(self._claim.record.followers or []) if self._claim else []
+
+    @property
     def children(self) -> list[str]:
         """The ids of the tasks it has posted so far."""
         return list(self._claim.children or []) if self._claim else []

@@ -13,11 +13,14 @@ from typing import Any, TypeVar, cast
 
 from pmtq import current, exceptions
 from pmtq.backend import Backend
+from pmtq.clock import now
 from pmtq.promise import AsyncResult, allow_join_result, denied_join_result, require_may_join
-from pmtq.records import StateRecord, TaskRecord
-from pmtq.states import EXCEPTION_STATES
+from pmtq.records import StateRecord, TaskRecord, new_task_id, timestamp
+from pmtq.states import EXCEPTION_STATES, SUCCESS
 
-__all__ = ["AsyncResult", "EagerResult", "ResultSet", "allow_join_result", "denied_join_result"]
+__all__ = [
+    "AsyncResult", "EagerResult", "GroupResult", "ResultSet", "allow_join_result", "denied_join_result", "result_from_tuple"
+]  # fmt: skip
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -34,12 +37,13 @@ class EagerResult(AsyncResult[R_co]):
         name: str = "",
         *,
         children: list[AsyncResult[Any]] | None = None,
+        error: dict[str, Any] | None = None,
     ) -> None:
-        """Take what came of it: the value, or the exception, and the state."""
+        """Take what came of it: the value, or the exception, and the state; ``error`` as in a state record."""
         super().__init__(id, task_name=name)
         self._value = ret_value
         self._children = children or []
-        self._final = StateRecord(id, state, traceback=traceback or "")
+        self._final = StateRecord(id, state, traceback=traceback or "", error=error)
 
     @property
     def result(self) -> Any:
@@ -67,7 +71,7 @@ class EagerResult(AsyncResult[R_co]):
         super().then(callback, on_error)
         return self
 
-    def forget(self) -> None:
+    def forget_alone(self) -> None:
         """Do nothing: nothing was written."""
 
     def revoke(self, **_: Any) -> None:
@@ -84,11 +88,11 @@ class EagerResult(AsyncResult[R_co]):
 
 
 class ResultSet:
-    """Several results, asked together."""
+    """Several results, asked together. One of them may be a set itself: its value is the list of its members' values."""
 
-    def __init__(self, results: Iterable[AsyncResult[Any]] = (), app: Any = None) -> None:
+    def __init__(self, results: Iterable[Any] = (), app: Any = None) -> None:
         """Take the results; the order stays."""
-        self.results: list[AsyncResult[Any]] = list(results)
+        self.results: list[Any] = list(results)
         self._app = app
 
     def add(self, result: AsyncResult[Any]) -> None:
@@ -166,12 +170,22 @@ class ResultSet:
             if on_message:
                 on_message({"task_id": one.id, "status": one.state, "result": one.result})
             if propagate and one.state in EXCEPTION_STATES:
-                one.throw(one.result)
+                one.to_blame().throw(one.to_blame().result)
             if callback:
                 callback(one.id, one.result)
-        return [one.result for one in self.results]
+        return self.result
 
     get = join_native = join
+
+    @property
+    def result(self) -> list[Any]:
+        """The values as they are now, in order."""
+        return [one.result for one in self.results]
+
+    def leaves(self) -> Iterator[AsyncResult[Any]]:
+        """Yield the results of single tasks, in order, those of sets among them too."""
+        for one in self.results:
+            yield from one.leaves() if isinstance(one, ResultSet) else [one]
 
     def iterate(
         self,
@@ -193,7 +207,7 @@ class ResultSet:
         self, callback: Callable[[ResultSet], object], on_error: Callable[[ResultSet], object] | None = None
     ) -> ResultSet:
         """Have ``callback(set)`` called once all have ended; if one has not ended well, ``on_error(set)`` if there is one."""
-        left = len(self.results)
+        left = sum(1 for _ in self.leaves())
         counting = threading.Lock()
 
         def ended(_: AsyncResult[Any] | None) -> None:
@@ -204,7 +218,7 @@ class ResultSet:
                     return
             (callback if on_error is None or self.successful() else on_error)(self)
 
-        for one in self.results:
+        for one in list(self.leaves()):
             one.then(ended)
         if not self.results:
             ended(None)
@@ -232,7 +246,7 @@ class ResultSet:
 
     def revoke(self, *, terminate: bool = False, signal: str = "SIGTERM", **_: Any) -> None:
         """Call all of them off."""
-        self.app.control.revoke([one.id for one in self.results], terminate=terminate, signal=signal)
+        self.app.control.revoke([one.id for one in self.leaves()], terminate=terminate, signal=signal)
 
     def _looked_at(self) -> list[AsyncResult[Any]]:
         """Return the results, knowing which tasks have ended: each file is read once at most, however many they are."""
@@ -244,10 +258,10 @@ class ResultSet:
     def _ending(self, timeout: float | None) -> Iterator[AsyncResult[Any]]:
         """Yield each result when its task has ended; raises ``TimeoutError`` after ``timeout`` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        for one in self.results:
+        for one in self.leaves():
             if not isinstance(one, EagerResult):  # which has its value with it
                 one.backend.require_values(one.id)
-        left = {one.id: one for one in self.results}
+        left = {one.id: one for one in self.leaves()}
         for one in [one for one in left.values() if one.is_known]:
             yield left.pop(one.id)
         for backend in {one.backend: None for one in left.values()}:  # nearly always there is one
@@ -272,7 +286,8 @@ class ResultSet:
 
     def __getitem__(self, index: int) -> AsyncResult[Any]:
         """Return the result at a place."""
-        return self.results[index]
+        found: AsyncResult[Any] = self.results[index]
+        return found
 
     def __eq__(self, other: object) -> bool:
         """Say whether the other one has the same results in the same order."""
@@ -283,3 +298,85 @@ class ResultSet:
     def __repr__(self) -> str:
         """Return the ids."""
         return f"<{type(self).__name__}: [{', '.join(one.id for one in self.results)}]>"
+
+
+class GroupResult(ResultSet):
+    """The results of a group: what calling one returns, and what a chord's result has as its parent."""
+
+    def __init__(
+        self,
+        id: str | None = None,  # noqa: A002  (Celery's name)
+        results: Iterable[Any] = (),
+        parent: AsyncResult[Any] | GroupResult | None = None,
+        app: Any = None,
+    ) -> None:
+        """Take the group's id, its members in order, and what came before it in its chain."""
+        super().__init__(results, app)
+        self.id = id or new_task_id()
+        self.parent = parent
+
+    @property
+    def children(self) -> list[Any]:
+        """The members."""
+        return self.results
+
+    def as_tuple(self) -> tuple[tuple[str, Any], list[Any]]:
+        """Return a form of it that can be stored; see ``result_from_tuple``."""
+        return (self.id, self.parent and self.parent.as_tuple()), [one.as_tuple() for one in self.results]
+
+    def as_list(self) -> list[str]:
+        """Return the ids of it and of its parents."""
+        return [self.id, *(self.parent.as_list() if self.parent else [])]
+
+    def save(self, backend: Backend | None = None) -> GroupResult:
+        """Write down under its id which results it has, as a line of the results; return it.
+
+        The line goes as results go, after ``result_expires``.
+        """
+        at = timestamp(now())
+        (backend or self.backend).store(StateRecord(self.id, SUCCESS, self.as_tuple(), at=at))
+        return self
+
+    def delete(self, backend: Backend | None = None) -> None:
+        """Take back ``save``; the results themselves stay."""
+        (backend or self.backend).forget(self.id)
+
+    @classmethod
+    def restore(cls, id: str, backend: Backend | None = None, app: Any = None) -> GroupResult | None:  # noqa: A002
+        """Return the group that was saved under this id, None if there is none."""
+        saved = (backend or (app or current.app_in_use()).backend).state(id).result
+        return result_from_tuple(saved, app) if isinstance(saved, list) and len(saved) == 2 else None
+
+    def forget_alone(self) -> None:
+        """Have all results removed."""
+        self.forget()
+
+    def __bool__(self) -> bool:
+        """Be true even without members."""
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        """Say whether the other one is the same group with the same results."""
+        return isinstance(other, GroupResult) and other.id == self.id and other.results == self.results
+
+    __hash__ = None
+
+    def __str__(self) -> str:
+        """Return the id."""
+        return self.id
+
+    def __repr__(self) -> str:
+        """Return Celery's form: the id, and those of the members."""
+        return f"<GroupResult: {self.id} [{', '.join(one.id for one in self.results)}]>"
+
+
+def result_from_tuple(stored: Any, app: Any = None) -> Any:
+    """Return what ``as_tuple`` was made of: a result, or a group of results; also when it came through JSON."""
+    if isinstance(stored, AsyncResult | ResultSet):
+        return stored
+    about, members = stored
+    id_, parent = about if isinstance(about, list | tuple) else (about, None)
+    before = result_from_tuple(parent, app) if parent else None
+    if members is None:
+        return AsyncResult(id_, app=app, parent=before)
+    return GroupResult(id_, [result_from_tuple(one, app) for one in members], before, app)

@@ -243,6 +243,7 @@ def _is_one_of(name: str, queues: Collection[str] | None) -> bool:
 def _revoked(task_id: str, why: str, last: StateRecord | None = None, record: TaskRecord | None = None) -> StateRecord:
     error = {"type": "pmtq.exceptions.TaskRevokedError", "message": why}
     line = StateRecord(task_id, REVOKED, at=timestamp(now()), error=error, record=record)
+    line.followers = record.followers if record else None
     if last:
         line.attempt, line.worker, line.retries = last.attempt, last.worker, last.retries
     return line

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from pmtq.jsonable import MAX_NESTING
-from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoch
+from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoch, is_tree
 
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 _USE_A_FILE = "Put the data into a file and send its path"
@@ -189,6 +189,8 @@ def _trusted(line: bytes) -> TaskRecord | None:
         if len(line) > MAX_RECORD_BYTES:
             return None
         _require_times(record)
+        if record.after is not None and not is_tree(record.after):
+            return None
     except (*_NOT_JSON, ValueError):
         return None
     return record if record.sent and record.task_id else None
@@ -247,6 +249,9 @@ def _strict(text: str) -> TaskRecord:
         raise _Slip(f"it holds text that is not Unicode: {error}", lead, "Take the \\ud… escape away") from error
     except ValueError as error:
         raise _Slip(str(error), lead, "Write times as 2026-11-20T15:04:05Z") from error
+    if record.after is not None and not is_tree(record.after):
+        remedy = "Name a task_id, or an array of them whose values it gets as one array"
+        raise _Slip(f"after is {json.dumps(record.after)}, which names no tasks", lead, remedy)
     return record
 
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import update_wrapper
 from types import MethodType
-from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from pmtq import retry
 from pmtq.annotations import annotate
 from pmtq.arguments import Moment, moment, plain_positional, task_name
 from pmtq.backend import Backend
 from pmtq.calls import CallOptions, changes_of, key_of
+from pmtq.canvas import Signature, chunks, xmap, xstarmap
+from pmtq.claim import Claim
 from pmtq.clock import now
 from pmtq.conf import Settings
 from pmtq.exceptions import ImproperlyConfigured, MaxRetriesExceededError, OperationalError, Retry
@@ -60,6 +62,12 @@ class App(Protocol):
 
     def run_here(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any) -> EagerResult[Any]:
         """Run a task in this process."""
+
+    def replace_running(self, sig: Signature, claim: Claim) -> BaseException:
+        """Have the running task go on as another one."""
+
+    def add_to_chord(self, sig: Signature, claim: Claim) -> Any:
+        """Add a member to the header of the running task."""
 
     def AsyncResult(self, id: str, task_name: str = "") -> AsyncResult[Any]:  # noqa: A002, N802  (Celery's names)
         """Return the promise of a task of which only the id is known."""
@@ -141,8 +149,8 @@ class Task(Generic[P, R_co]):
             setattr(self, name, value)
         if function is not None:
             self.run = MethodType(function, self) if self.bind else function
-        self.signature = inspect.signature(self.run)
-        self._positional = plain_positional(self.signature)
+        self.header = inspect.signature(self.run)
+        self._positional = plain_positional(self.header)
         if app is not None:
             self.bind_to(app)
 
@@ -182,7 +190,7 @@ class Task(Generic[P, R_co]):
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[Any]:
         """Post a call with these arguments; short for ``apply_async(args, kwargs)``."""
         if kwargs or len(args) != self._positional:
-            self._check(args, kwargs)
+            self.require_fitting(args, kwargs)
         if self.app.conf.task_always_eager:
             return self.apply(args, kwargs)
         return self.app.send_task(self.name, args, kwargs, task=self)
@@ -208,22 +216,25 @@ class Task(Generic[P, R_co]):
         cannot be written; in each case nothing was queued.
         """
         args = tuple(args or ())
-        self._check(args, kwargs or {})
+        self.require_fitting(args, kwargs or {})
         if self.app.conf.task_always_eager:
             return self.apply(args, kwargs, **options)
         return self.app.send_task(self.name, args, kwargs, task=self, **options)
 
     def call_options(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], *, are_known: bool = True
     ) -> Mapping[str, Any]:
-        """Return what is to be written into the record of a call: what the task wants, and the call's own ``options``."""
-        if not self._looks_at_arguments:
+        """Return what is to be written into the record of a call: what the task wants, and the call's own ``options``.
+
+        ``are_known`` says whether these are all its arguments.
+        """
+        if not (self._looks_at_arguments and are_known):
             return {**self._options, **options} if self._options else options
         wanted = dict(self._options)
         if shadow := self.shadow_name(args, kwargs, options):
             wanted["shadow"] = shadow
         if self.unique or self.debounce or self.throttle:
-            bound = self.signature.bind(*args, **kwargs)
+            bound = self.header.bind(*args, **kwargs)
             bound.apply_defaults()
             wanted["unique_key"] = key_of(self.name, bound.arguments, chosen=self.unique or True)
         if self.debounce:
@@ -290,10 +301,62 @@ class Task(Generic[P, R_co]):
             when = moment(eta, now(), "eta")
         again = Retry("", exc, when)
         again.changes = changes_of(request.args, request.kwargs, args, kwargs, options, now())
+        if claim.record.after is not None and "params" in again.changes:
+            again.changes["immutable"] = True  # the values of the steps before are among the arguments already
         if throw:
             raise again from exc
         claim.again = again
         return again
+
+    def replace(self, sig: Signature) -> NoReturn:
+        """Have the task go on as ``sig`` under its own id, with all that waits for it; write ``raise self.replace(sig)``.
+
+        Its value is that of ``sig``, which may be any shape.
+        """
+        self.on_replace(sig)
+
+    def on_replace(self, sig: Signature) -> NoReturn:
+        """Do what ``replace`` does; override it to look at ``sig`` first, or to change it."""
+        claim = own_claim()
+        if claim is None:
+            raise RuntimeError(f"{self.name} was called directly, so it cannot be replaced. Call {sig!r:.80} itself")
+        raise self.app.replace_running(sig, claim)
+
+    def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:  # noqa: ARG002  (Celery's signature)
+        """Add a member to the header that the running task belongs to; return the promise of its value.
+
+        The body gets that value behind those of the others. Raises ``ValueError`` in a task of no header.
+        """
+        claim = own_claim()
+        if claim is None:
+            raise ValueError(f"{self.name} was called directly, so it is in no chord. Nothing was queued")
+        return self.app.add_to_chord(sig, claim)
+
+    def signature(self, args: Iterable[Any] | None = None, *more: Any, **options: Any) -> Signature:
+        """Return a call that has not been made yet: ``add.signature((2, 2), countdown=10)``. See ``canvas.Signature``."""
+        return Signature(self, args, *more, **{"app": self.app, **options})
+
+    subtask = signature
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """Return a call with these arguments that has not been made yet, such as the step of a chain."""
+        return Signature(self, args, kwargs, app=self.app)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """Return one that takes no further arguments: in a chain it waits, and does not get the value before it."""
+        return Signature(self, args, kwargs, immutable=True, app=self.app)
+
+    def map(self, it: Iterable[Any]) -> xmap:
+        """Return one call that calls the function with each item, and has the list of the values."""
+        return xmap(self, it, self.app)
+
+    def starmap(self, it: Iterable[Any]) -> xstarmap:
+        """Return the same for items that are lists of arguments."""
+        return xstarmap(self, it, self.app)
+
+    def chunks(self, it: Iterable[Any], n: int) -> chunks:
+        """Return a group of such calls, each for ``n`` lists of arguments."""
+        return chunks(self, it, n, self.app)
 
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
         """Report how far the task has come: ``state`` is any word, ``meta`` what ``AsyncResult.info`` shows with it.
@@ -364,13 +427,14 @@ class Task(Generic[P, R_co]):
                 f"{option}={value!r} of {self.name} is no list of exceptions. The task was not made. Write {option}=[{one}]"
             )
 
-    def _check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def require_fitting(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise ``TypeError`` for arguments that do not fit the function, unless ``typing`` is false."""
         if not self.typing:
             return
         try:
-            self.signature.bind(*args, **kwargs)
+            self.header.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{self.name}{self.signature} {error}. Nothing was queued.") from None
+            raise TypeError(f"{self.name}{self.header} {error}. Nothing was queued.") from None
 
     def __repr__(self) -> str:
         """Return a short text with the name."""

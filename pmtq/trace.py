@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -23,14 +24,14 @@ import msgspec
 
 from pmtq import retry, signals
 from pmtq.claim import Claim, Terms
-from pmtq.exceptions import Ignore, Reject, Retry
-from pmtq.failures import ExceptionInfo, traceback_of
+from pmtq.exceptions import Ignore, Reject, Replaced, Retry
+from pmtq.failures import ExceptionInfo, rebuilt, traceback_of
 from pmtq.ledger import TIME_LIMIT
 from pmtq.limits import interruptible, soft_limit
 from pmtq.output import kept_output
 from pmtq.rates import interval
-from pmtq.records import StateRecord
-from pmtq.request import running
+from pmtq.records import StateRecord, TaskRecord
+from pmtq.request import Request, running
 from pmtq.states import FAILURE, REJECTED, SUCCESS
 from pmtq.task import Task
 
@@ -98,18 +99,43 @@ class Trace:
 
     def call(self, claim: Claim, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call the function as the task wishes; return its value or raise what it raises."""
+        args = self._told(claim, args, kwargs)
         with self.around(claim, args, kwargs), self._held_to_hard_limit(claim):
-            return self._run_within(self._soft_limit_of(claim), args, kwargs)
+            try:
+                return self._run_within(self._soft_limit_of(claim), claim.record.each, args, kwargs)
+            except Replaced as replaced:
+                if claim.is_eager:
+                    return replaced.value
+                raise
 
     async def call_async(self, claim: Claim, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Do the same in an event loop, with a task that is a coroutine function."""
+        args, each = self._told(claim, args, kwargs), claim.record.each
         with self.around(claim, args, kwargs), self._held_to_hard_limit(claim):
-            return await _within(self._soft_limit_of(claim), self.function(*args, **kwargs))
+            function = partial(_await_each, self.function, each) if each else self.function
+            return await _within(self._soft_limit_of(claim), function(*args, **kwargs))
 
     def ignores(self, claim: Claim) -> bool:
         """Say whether the value of this call is to be thrown away, as far as files go."""
         asked = claim.record.ignore_result
-        return self._disabled or bool(self._ignores if asked is None else asked)
+        ignores = self._disabled or (self._ignores if asked is None else asked)
+        return bool(ignores) and not claim.record.followers  # who waits for it wants its value
+
+    def _told(self, claim: Claim, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the arguments of a task that follows a failure: request, exception and traceback where it takes them.
+
+        A function that does not take these three gets the id of the task that failed, as it stands in the record.
+        """
+        failure = claim.failure
+        if failure is None:
+            return args
+        record = failure.record or TaskRecord(task_id=failure.task_id, function="")
+        told = (Request(Claim(record, failure)), rebuilt(failure), failure.traceback)
+        try:
+            self.task.header.bind(*told, *args[1:], **kwargs)
+        except TypeError:
+            return args
+        return [*told, *args[1:]]
 
     @contextmanager
     def around(self, claim: Claim, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[None]:
@@ -158,7 +184,7 @@ class Trace:
             raised = {"exception": failure, "traceback": failure.__traceback__, "einfo": einfo}
             yield lambda: task.on_failure(failure, *call, einfo)
             yield lambda: signals.task_failure.send(task, **about, **raised)
-        elif isinstance(failure, Retry):
+        elif isinstance(failure, Retry) and not isinstance(failure, Replaced):
             yield lambda: task.on_retry(reason, *call, einfo)
             yield lambda: signals.task_retry.send(task, request=task.request, reason=failure, einfo=einfo)
         elif status == REJECTED:
@@ -181,13 +207,15 @@ class Trace:
     def _soft_limit_of(self, claim: Claim) -> float:
         return 0.0 if claim.is_eager else claim.record.soft_time_limit or self._limits[1]
 
-    def _run_within(self, soft: float, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def _run_within(self, soft: float, each: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        run = partial(_run_each, self.run, each) if each else self.run
         if not soft:
-            return self.run(*args, **kwargs)
+            return run(*args, **kwargs)
         if self.is_coroutine:
-            return _awaited(lambda: _within(soft, self.function(*args, **kwargs)))()
+            function = partial(_await_each, self.function, each) if each else self.function
+            return _awaited(lambda: _within(soft, function(*args, **kwargs)))()
         with soft_limit(soft):
-            return self.run(*args, **kwargs)
+            return run(*args, **kwargs)
 
     @contextmanager
     def _held_to_hard_limit(self, claim: Claim) -> Iterator[None]:
@@ -214,6 +242,16 @@ def _limits(control: Any) -> tuple[float, float] | None:
 
 async def _within(soft: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
     return await (interruptible(coroutine, soft) if soft else coroutine)
+
+
+def _run_each(function: Callable[..., Any], each: str, items: Sequence[Any]) -> list[Any]:
+    """Call the function for each item, as a map or a starmap does."""
+    return [function(*item) if each == "starmap" else function(item) for item in items]
+
+
+async def _await_each(function: Callable[..., Any], each: str, items: Sequence[Any]) -> list[Any]:
+    """Do the same with a coroutine function, one call after the other."""
+    return [await (function(*item) if each == "starmap" else function(item)) for item in items]
 
 
 def _through_own_call(task: Task[..., Any]) -> Callable[..., Any]:

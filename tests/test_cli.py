@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pty
@@ -366,6 +367,27 @@ def test_result_of_a_task_that_waits_says_what_for(run):
     assert run("result", "t") == Said(
         2, "task      t\nstate     PENDING\nfunction  tasks.add [2,3]\nwaits     no worker is running\n", ""
     )
+
+
+def test_result_shows_the_workflow_as_a_tree_and_of_many_alike_the_first_few(run, here):
+    header = [f"h{number}" for number in range(12)]
+    lines = [
+        {"task_id": "a", "function": "begin"},
+        *({"task_id": one, "function": "each", "after": "a"} for one in header),
+        {"task_id": "z", "function": "end", "after": header},
+    ]
+    post_by_hand(here, "".join(json.dumps(line) + "\n" for line in lines))
+    settle(here, StateRecord("a", "SUCCESS", 1))
+
+    said = run("result", "z", "--tree")
+
+    assert said.out.splitlines()[-14:] == [
+        "waits     task h0 and 11 others have not ended yet",
+        "begin a SUCCESS",
+        *(f"  each {one} PENDING" for one in header[:10]),
+        "  … and 2 more of these",
+        "    end z PENDING  <- this one",
+    ]
 
 
 def test_result_of_an_unknown_id_says_that_nothing_is_known(run, here):

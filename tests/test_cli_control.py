@@ -90,7 +90,7 @@ def test_revoke_needs_a_task(run):
 
     assert (said.status, said.err) == (
         2,
-        "pmtq revoke: name tasks by their ids, or a --group. All options: pmtq revoke --help\n",
+        "pmtq revoke: name tasks by their ids, or a --group, or a --workflow. All options: pmtq revoke --help\n",
     )
 
 

@@ -184,10 +184,12 @@ FULL_TASK = TaskRecord(
     task_id="a", function="f", params={"y": 2}, args=[1], sent="s", eta="e", expires="x", priority=9, retries=1,
     time_limit=2.5, soft_time_limit=1.5, ignore_result=False, shadow="sh", headers={"h": [1]}, parent_id="p", root_id="r",
     group_id="g", unique_key="k", debounce=1.0, throttle=2.0, moved=True, v=2,
+    after=["x", ["y"]], after_failure=["z"], immutable=True, followers=["n"], countdown=3.0, each="map",
 )  # fmt: skip
 FULL_STATE = StateRecord(
-    "a", "RETRY", [1], 3, "w", "at", 0.5, "eta", {"type": "E"}, "tb", 2, 1, {"params": [2]}, ["c"], ["f"], FULL_TASK
-)
+    "a", "RETRY", [1], 3, "w", "at", 0.5, "eta", {"type": "E"}, "tb", 2, 1, {"params": [2]}, ["c"], ["f"], FULL_TASK,
+    ["n"], ["m"], kept=True,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(("record", "decode"), [(FULL_TASK, decode_task), (FULL_STATE, decode_state)])
@@ -205,6 +207,7 @@ def test_every_field_of_a_record_is_read_back(record, decode):
     [
         ("eta", "2027-01-15T08:00:00Z"), ("expires", "2027-01-15T08:00:00Z"), ("unique_key", "k"), ("moved", True),
         ("time_limit", 1.0), ("soft_time_limit", 1.0), ("ignore_result", True), ("ignore_result", False), ("v", 2),
+        ("after", "a"), ("after", []), ("after_failure", ["a"]), ("each", "map"),
     ],
 )  # fmt: skip
 def test_a_record_that_asks_for_anything_but_to_be_run_in_its_turn_says_so(option, value):

@@ -18,6 +18,7 @@ from pmtq.backend import Backend
 from pmtq.cli.options import client_app, existing_folder, takes_app
 from pmtq.cli.text import arguments, as_json, pairs, shortened, table, visible, visible_lines
 from pmtq.exceptions import ImproperlyConfigured, NotRegistered
+from pmtq.family import Member, family_of
 from pmtq.folder import Folder
 from pmtq.inspection import View
 from pmtq.presence import living
@@ -25,6 +26,8 @@ from pmtq.records import StateRecord
 from pmtq.states import EXCEPTION_STATES, FINAL_STATES, PENDING, SUCCESS
 
 FAILED, UNFINISHED = 1, 2
+MOST_ALIKE = 10
+"""Tasks of a workflow that are shown of those that stand in one place and are in one state."""
 HUSH = 2.0
 """Seconds after which somebody who waits is told that no worker is there."""
 
@@ -212,7 +215,10 @@ def _say_why_not_yet(app: PMTQ, task_id: str, timeout: float | None) -> None:
     help="Without NAME: --traceback. Celery's NAME is accepted.",
 )
 @click.option("--history", is_flag=True, help="Show every line of its life.")
-def result(*, task_id: str, wait: bool, timeout: float | None, traceback: bool, task: str | None, history: bool) -> int:
+@click.option("--tree", is_flag=True, help="Show the whole workflow that it belongs to.")
+def result(
+    *, task_id: str, wait: bool, timeout: float | None, traceback: bool, task: str | None, history: bool, tree: bool
+) -> int:
     """Show what became of a task.
 
     The exit status is 0 if it succeeded, 1 if it ended in any other way, and 2 if it has not ended.
@@ -227,9 +233,35 @@ def result(*, task_id: str, wait: bool, timeout: float | None, traceback: bool, 
             click.echo(visible_lines(state.traceback))
         if history:
             _show_history(folder, backend, task_id)
+        if tree:
+            _show_tree(folder, task_id)
     if state.status in FINAL_STATES:
         return 0 if state.status == SUCCESS else FAILED
     return UNFINISHED
+
+
+def _show_tree(folder: Folder, task_id: str) -> None:
+    """Print the workflow of a task, each step below those that it waits for and further in; of many alike the first few."""
+    alike: list[Member] = []
+    for one in [*family_of(folder, task_id), None]:
+        if alike and (one is None or _kind(one) != _kind(alike[0])):
+            _show_alike(alike, task_id)
+            alike = []
+        if one:
+            alike.append(one)
+
+
+def _kind(member: Member) -> tuple[object, ...]:
+    return member.depth, member.function, member.state, member.before
+
+
+def _show_alike(members: list[Member], task_id: str) -> None:
+    indent = "  " * members[0].depth
+    for one in members[:MOST_ALIKE]:
+        mark = "  <- this one" if one.task_id == task_id else ""
+        click.echo(visible(f"{indent}{one.function or '(cleared)'} {one.task_id} {one.state}{mark}"))
+    if len(members) > MOST_ALIKE:
+        click.echo(f"{indent}… and {len(members) - MOST_ALIKE:,} more of these")
 
 
 def _facts(folder: Folder, state: StateRecord) -> Iterator[tuple[str, str]]:

@@ -11,20 +11,25 @@ from pmtq.cli.control import told_fates
 from pmtq.cli.options import client_app, existing_folder, takes_app
 from pmtq.cli.text import visible
 from pmtq.control import Control
+from pmtq.family import family_of
 from pmtq.revoking import Fate
+from pmtq.states import FINAL_STATES
 
 
 @click.command()
 @takes_app
 @click.argument("ids", nargs=-1, metavar="ID…")
 @click.option("--group", metavar="ID", default="", help="Call off all tasks of this group.")
+@click.option("--workflow", metavar="ID", default="", help="Call off all of the workflow that this task belongs to.")
 @click.option("--terminate", is_flag=True, help="End the process that runs it as well (pool prefork).")
 @click.option("-s", "--signal", default="SIGTERM", show_default=True, help="With --terminate: how.")
-def revoke(*, ids: tuple[str, ...], group: str, terminate: bool, signal: str) -> int:
+def revoke(*, ids: tuple[str, ...], group: str, workflow: str, terminate: bool, signal: str) -> int:
     """Call tasks off; one that runs goes on, and is not started again."""
-    existing_folder()
-    if bool(ids) == bool(group):
-        raise click.UsageError("name tasks by their ids, or a --group.", click.get_current_context())
+    folder = existing_folder()
+    if [bool(ids), bool(group), bool(workflow)].count(True) != 1:
+        raise click.UsageError("name tasks by their ids, or a --group, or a --workflow.", click.get_current_context())
+    if workflow:
+        ids = tuple(one.task_id for one in family_of(folder, workflow) if one.state not in FINAL_STATES)
     control = Control(client_app())
     fates: list[Fate] = (
         control.revoke_group(group, terminate=terminate)

@@ -40,8 +40,13 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "only json; a call of a task that asks for another one is refused": "serializer",
         "a state of the name that you choose, which `pmtq events` shows; the fields are its meta": "send_event",
         "a coroutine function is a task too (`async def`); arguments are checked with its signature": "run",
+        "the task goes on under its own id as another one, whatever shape that has": "replace on_replace",
+        "one record of the function itself, so that it is routed and limited like any call of it": "map starmap",
     },
-    "Calls": {"only json": "serializer"},
+    "Calls": {
+        "only json": "serializer",
+        "a task that waits for the failure; it hears of the task with which the failure began, and once": "link_error",
+    },
     "The request": {
         "text, as there, with a Z for UTC": "eta expires",
         "the same as `id`": "correlation_id",
@@ -65,7 +70,9 @@ DIFFERENT: dict[str, dict[str, str]] = {
         "one wait for all, woken by the results file; there is no other way": "join_native",
         "always True": "supports_native_join",
     },
+    "Results of groups": {"a line of the results, so it ends with them (`result_expires`)": "save restore delete"},
     "Exceptions": {
+        "what every step has that was not run because of another one, in a chain too; the message names that one": "ChordError",
         "raised for an exception whose class the reader has not imported, and names it": "TaskError",
         "what `get` raises for a line that is no task record; rejected.jsonl has the line and a remedy": "InvalidTaskError",
         "only its base: `OperationalError` is what is raised, `ResultsDisabled` is one of these": "BackendError",
@@ -95,7 +102,7 @@ ABSENT: dict[str, dict[str, str]] = {
     "pmtq shell": {"a prompt needs no pool": "--eventlet --gevent"},
     "pmtq worker": {"children are forked where the system can do that, else they are spawned": "--pool-start-method"},
     "The app": {
-        "import it: `from pmtq.result import …`": "GroupResult ResultSet",
+        "import it: `from pmtq.result import …`": "ResultSet",
         "`pmtq beat` starts one, and so does `pmtq worker -B`": "Beat",
         "`pmtq worker` starts one, and so does `app.worker_main([…])`": "Worker WorkController",
         "`app.conf.update(…)`; what the environment sets counts more": "add_defaults config_from_cmdline",
@@ -125,7 +132,6 @@ ABSENT: dict[str, dict[str, str]] = {
         "arguments are what JSON holds; make a model of them in the function: `Order(**data)`": "pydantic",
         "the lines of the files are the events, so there always are": "send_events",
         "STARTED is always written: it is how a task is claimed": "track_started",
-        "the old name of `signature`": "subtask",
     },
     "Calls": {
         "a group's members stand in the group's own record, in order": "group_index",
@@ -139,6 +145,9 @@ ABSENT: dict[str, dict[str, str]] = {
         "they are the worker's: see `pmtq inspect conf`": "logfile loglevel",
         _STAMPS: "stamped_headers stamps",
         "always None: results are found by id": "reply_to",
+        "always None: what follows a task stands in its record; `request.followers` has the ids": """
+            callbacks chain chord errbacks""",
+        "always 0: a task that is replaced goes on under its own id": "replaced_task_nesting",
         "times in files are always in UTC": "utc",
     },
     "Results": {
@@ -148,7 +157,6 @@ ABSENT: dict[str, dict[str, str]] = {
     "Several results": {
         "a set is no step of a workflow; a `GroupResult` is": "parent",
     },
-    "Results of groups": {"a group's results end with those of its tasks (`result_expires`)": "delete"},
     "Exceptions": {
         "for `except` only: the later one of two tasks of one name counts": "AlreadyRegistered",
         "`OperationalError`, with the file and the reason": "BackendGetMetaError BackendStoreError",
@@ -162,14 +170,7 @@ ABSENT: dict[str, dict[str, str]] = {
     },
 }
 """For names that are not in the code."""
-COMING: dict[str, dict[str, str]] = {
-    "The app": {"with workflows": "signature"},
-    "Tasks": {"with workflows": "add_to_chord chunks map on_replace replace s si signature starmap"},
-    "Calls": {"with workflows": "link link_error"},
-    "The request": {"with workflows": "callbacks chain chord errbacks replaced_task_nesting"},
-    "Results of groups": {"with workflows": "as_tuple children id restore save"},
-    "Exceptions": {"with workflows": "ChordError"},
-}
+COMING: dict[str, dict[str, str]] = {}
 """For names that are being built; a name that is in the code by now is passed over."""
 ONLY_HERE: dict[str, dict[str, str]] = {
     "The app": {
@@ -194,8 +195,12 @@ ONLY_HERE: dict[str, dict[str, str]] = {
         "whether an earlier start ended in its worker's death": "redelivered",
         "when it was posted, RFC 3339": "sent",
         "the queue it was taken from": "queue",
+        "the ids of the tasks that wait for this one": "followers",
     },
-    "Results": {"every try: attempt, worker, when it began and ended, and how": "history"},
+    "Results": {
+        "every try: attempt, worker, when it began and ended, and how": "history",
+        "the results of the whole workflow it belongs to; `revoke(workflow=True)` calls all of it off": "workflow",
+    },
     "Exceptions": {
         "the root of all errors of pmtq": "PmtqError",
         "an argument or result that JSON has no form for; says where": "NotSerializable",
