@@ -15,22 +15,21 @@ from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from pmtq import current, loading, signals, workflow
+from pmtq import current, loading, signals
 from pmtq.arguments import require_json_arguments
 from pmtq.backend import Backend
 from pmtq.broker import Broker
 from pmtq.calls import CallOptions, adopt, fill_in, new_record
 from pmtq.canvas import Signature, signature
-from pmtq.claim import Claim
 from pmtq.clock import now
+from pmtq.conductor import Conductor
 from pmtq.conf import Settings
 from pmtq.control import Control
-from pmtq.eager import run_calls_here, run_here, run_workflow_here
-from pmtq.exceptions import NotRegistered, NotSerializable, Replaced
+from pmtq.eager import run_here
+from pmtq.exceptions import NotRegistered, NotSerializable
 from pmtq.folder import DEFAULT_URL, Folder
 from pmtq.fork import put_in_order_after_fork
 from pmtq.periodic import PeriodicTask, from_signature
-from pmtq.plan import Node
 from pmtq.records import TaskRecord
 from pmtq.request import directly, running
 from pmtq.result import AsyncResult, EagerResult, GroupResult
@@ -38,7 +37,7 @@ from pmtq.routes import Router
 from pmtq.schedules import BaseSchedule
 from pmtq.task import Task as TaskOf
 from pmtq.timetable import Missed
-from pmtq.workflow import Call
+from pmtq.workflow import Call, in_safe_order
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -324,7 +323,7 @@ class PMTQ:
         """Post a call to the function called ``name``, which only the worker need have; see ``Task.apply_async``."""
         if options and (options.get("link") or options.get("link_error")):
             sig = Signature(task or name, args, kwargs, app=self)
-            return cast("AsyncResult[Any]", self.send_workflow(sig, (), {}, {**options}))
+            return cast("AsyncResult[Any]", self.conductor.send(sig, options={**options}))
         record, queue, durable = self.record_of(task or name, args, kwargs, options)
         if signals.before_task_publish.receivers:
             _announce(signals.before_task_publish, record, queue)
@@ -349,47 +348,16 @@ class PMTQ:
         self._announce(signals.after_task_publish, made)
         return [AsyncResult(record.task_id, self.backend, record.function, self) for record, _, _ in made]
 
-    def send_workflow(
-        self, sig: Signature, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
-    ) -> Any:
-        """Post all steps of a signature in one append, and return the promise of its value; see ``workflow``."""
-        if self.conf.task_always_eager:
-            return self.run_workflow_here(sig, args, kwargs, options)
-        plan, node = workflow.lay_out(sig, args, kwargs, options)
-        self.post(workflow.calls_of(plan, self.record_of, running.get()))
-        return self.promise_of(node)
+    @cached_property
+    def conductor(self) -> Conductor:
+        """Who posts workflows, or runs them here."""
+        return Conductor(self)
 
     def post(self, calls: list[Call]) -> None:
-        """Publish records that may wait for each other."""
+        """Publish records that may wait for each other, so that a crash strands none."""
         self._announce(signals.before_task_publish, calls)
-        self.broker.publish_in_turn(workflow.in_safe_order(calls))
+        self.broker.publish_in_turn(in_safe_order(calls))
         self._announce(signals.after_task_publish, calls)
-
-    def promise_of(self, node: Node) -> Any:
-        """Return what a caller keeps of a workflow: an ``AsyncResult`` or a ``GroupResult``; None of an empty chain."""
-        return workflow.promise_of(node, lambda id_, parent: AsyncResult(id_, self.backend, "", self, parent))
-
-    def run_workflow_here(
-        self, sig: Signature, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
-    ) -> Any:
-        """Run all steps of a signature in this process, as ``Signature.apply`` says."""
-        return run_workflow_here(self, sig, args, kwargs, options)
-
-    def replace_running(self, sig: Signature, claim: Claim) -> Replaced:
-        """Have the running task go on as ``sig``; return what it is to raise. See ``Task.replace``."""
-        if claim.is_eager:
-            replaced = Replaced("", when="")
-            replaced.value = sig.apply().get(disable_sync_subtasks=False)
-            return replaced
-        return workflow.replace(sig, claim, self.record_of, self.post)
-
-    def add_to_chord(self, sig: Signature, claim: Claim) -> Any:
-        """Post ``sig`` as one more member of the header that the running task belongs to. See ``Task.add_to_chord``."""
-        calls, node = workflow.add_to_chord(sig, claim, self.record_of)
-        if claim.is_eager:
-            return run_calls_here(self, calls, node)
-        self.post(calls)
-        return self.promise_of(node)
 
     def signature(self, *args: Any, **options: Any) -> Signature:
         """Return a signature that belongs to this app; see ``canvas.signature``."""
@@ -409,7 +377,7 @@ class PMTQ:
         """Run a task in this process, as ``Task.apply`` says."""
         if options.get("link") or options.get("link_error"):
             sig = Signature(task, args, kwargs, app=self)
-            return cast("EagerResult[Any]", self.run_workflow_here(sig, (), {}, options))
+            return cast("EagerResult[Any]", self.conductor.run_here(sig, options=options))
         return run_here(task, args, kwargs, options)
 
     def find_task(self, name: str) -> TaskOf[..., Any]:

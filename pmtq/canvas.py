@@ -5,7 +5,7 @@
 3. ``lay_out`` turns a shape into steps, plain calls that name the ids of those they come after. Nothing is written here.
 4. Every step is an ordinary task: what it waits for is the one thing that makes it a part of something.
 
-It does not know records, files or workers. Whoever posts the steps (``app.send_workflow``) makes records of them.
+It does not know records, files or workers. Whoever posts the steps (``app.conductor``) makes records of them.
 """
 
 from __future__ import annotations
@@ -185,12 +185,12 @@ class Signature(dict[str, Any]):
         all_args, all_kwargs, all_options = self._merged(args or (), kwargs or {}, options)
         task = self.type
         if isinstance(task, str) or any(name in all_options for name in CALLBACKS):
-            return self.app.send_workflow(self, tuple(args or ()), dict(kwargs or {}), options)
+            return self.app.conductor.send(self, tuple(args or ()), kwargs or {}, options)
         return task.apply_async(all_args, all_kwargs, **all_options)
 
     def apply(self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Run it here and now, all steps of it, with nothing written; return its result."""
-        return self.app.run_workflow_here(self, tuple(args or ()), dict(kwargs or {}), options)
+        return self.app.conductor.run_here(self, tuple(args or ()), kwargs or {}, options)
 
     def clone(
         self,
@@ -236,7 +236,7 @@ class Signature(dict[str, Any]):
     def freeze(self, _id: str | None = None, **_: Any) -> Any:
         """Give it the id it will have when it is called, and return the promise of its value."""
         self.set_ids(_id)
-        return self.app.promise_of(self.lay_out(Plan(), Feed()))
+        return self.app.conductor.promise_of(self.lay_out(Plan(), Feed()))
 
     def set_ids(self, task_id: str | None = None) -> None:
         """Give ids to all calls in it that have none; ``task_id`` to the one its value will be known by."""
@@ -369,7 +369,7 @@ class Shape(Signature):
         Further arguments go before those of whatever begins it, of each member of a group. Raises what
         ``Task.apply_async`` raises; then nothing was queued.
         """
-        return self.app.send_workflow(self, tuple(args or ()), dict(kwargs or {}), options)
+        return self.app.conductor.send(self, tuple(args or ()), kwargs or {}, options)
 
     def clone(
         self,
@@ -676,7 +676,7 @@ class _Each(Signature):
         self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """Post it; further arguments are passed over."""
-        return self.app.send_workflow(self, tuple(args or ()), dict(kwargs or {}), options)
+        return self.app.conductor.send(self, tuple(args or ()), kwargs or {}, options)
 
     def lay_out(
         self, plan: Plan, feed: Feed, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any

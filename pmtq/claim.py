@@ -129,7 +129,7 @@ class Claimer:
             with self._results.hold():
                 self._presence.renew()
                 self._catch_up()
-                handed_on = self.ledger.handed_on
+                handed_on = self.ledger.awaited.count
                 lines = self._take_in(outcomes)
                 if abs(now - self._last_roll_call) >= ROLL_CALL:  # also when the clock was set back
                     remains = self._bury_the_dead(now, lines)
@@ -145,7 +145,7 @@ class Claimer:
         finally:
             for remain in remains:
                 remain.close(bury=written)
-        if self.ledger.handed_on != handed_on:
+        if self.ledger.awaited.count != handed_on:
             self._wake_others()
         return claims
 
@@ -349,13 +349,13 @@ class Claimer:
         """Put the values of the tasks that it comes after into the call, or the failure that it follows."""
         record = claim.record
         if record.after is not None or record.after_failure:
-            states = self.ledger.awaited
+            states = self.ledger.awaited.ends
             claim.failure = None if record.immutable else steps.failure_for(record, states)
             claim.record = steps.given(record, states)
 
     def _ends_of(self, record: TaskRecord, lines: list[StateRecord]) -> dict[str, StateRecord]:
         """Return the final lines of the tasks that a record waits for, of those that have ended."""
-        ledger, found = self.ledger, self.ledger.awaited
+        ledger, found = self.ledger, self.ledger.awaited.ends
         known = {task_id: found[task_id] for task_id in steps.dependencies(record, found) if task_id in found}
         unknown = {task_id for task_id in steps.dependencies(record, known) if task_id not in known}
         # A client names the followers in the records that they wait for, so those lines are at hand. A person need not.

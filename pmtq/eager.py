@@ -6,7 +6,7 @@ Nothing is written either, unless ``task_store_eager_result`` has the outcome st
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -51,7 +51,7 @@ def run_here(
 
 
 def run_workflow_here(
-    app: Any, sig: Signature, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]
+    app: Any, sig: Signature, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
     """Run all steps of ``sig``, each behind those that it waits for, and return its result; see ``run_here``."""
     plan, node = lay_out(sig, args, kwargs, {name: value for name, value in options.items() if name != "throw"})

@@ -38,7 +38,7 @@ def erase(folder: Folder, results: Journal, ledger: Ledger, search: Search) -> N
 
     ``ledger`` knows every line of them. Raises ``OperationalError``; then the rest is still to be done.
     """
-    wanted = (ledger.forgotten & (search.task_ids | ledger.final)) - ledger.open.keys() - ledger.awaited.keys()
+    wanted = (ledger.forgotten & (search.task_ids | ledger.final)) - ledger.open.keys() - ledger.awaited.ends.keys()
     about = About(wanted)
     keep = _may_be_queued(folder)
     for path in folder.sealed_results() if wanted & search.task_ids else ():

@@ -312,7 +312,7 @@ class View:
 
     def _comes_after(self, record: TaskRecord) -> str:
         """Return which other tasks it waits for; empty if there are none."""
-        missing = [one for one in dependencies(record, self.ledger.awaited) if one not in self.ledger.final]
+        missing = [one for one in dependencies(record, self.ledger.awaited.ends) if one not in self.ledger.final]
         if not missing:
             return "the next worker that looks gathers the values" if record.function == GATHER else ""
         first, more = missing[0], len(missing) - 1

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec.structs import replace
-
+from pmtq.awaited import Awaited
 from pmtq.records import StateRecord, TaskRecord, epoch
 from pmtq.states import FAILURE, FINAL_STATES, FORGOTTEN, LOST, RELEASED, RETRY, STARTED
 
@@ -41,16 +40,10 @@ class Ledger:
         """When the last start was, in seconds since 1970, that counts for a rate limit or a throttled key."""
         self.forgotten: set[str] = set()
         """Ids of tasks whose results are to leave the files. Those that are not in ``final`` have theirs in a sealed one."""
-        self.awaited: dict[str, StateRecord] = {}
+        self.awaited = Awaited()
         """The final lines of tasks for which others still wait."""
-        self.handed_on = 0
-        """How many final lines others were waiting for so far."""
         self.kept: set[str] = set()
         """Final tasks whose records are gone from the queues: only their final lines were carried over."""
-        self._owing: dict[str, list[str]] = {}
-        """For each task that waits the ids in ``awaited`` that are kept for it …"""
-        self._uses: dict[str, int] = {}
-        """… and for each of those, how many tasks it is kept for."""
         self.sealed: dict[str, int] = {}
         """Sealed queue files by name, and how many of their bytes have been carried over."""
 
@@ -66,7 +59,7 @@ class Ledger:
             if status in FINAL_STATES:
                 final.add(task_id)
                 opened.pop(task_id, None)
-                if state.followers or self._owing:
+                if state.followers or self.awaited.owing:
                     self._hand_on(state)
                 if self.controls:
                     self._forget_wishes_for(task_id)
@@ -84,34 +77,18 @@ class Ledger:
         """Return the lines that say the same about all that is not done with, and what is still to be erased."""
         paced = [StateRecord(control=f"{PACED} {name}", result=at) for name, at in self.paced.items()]
         forgotten = [StateRecord(task_id, FORGOTTEN) for task_id in self.forgotten]
-        followers: dict[str, list[str]] = {task_id: [] for task_id in self.awaited}
-        for follower, kept_for_it in self._owing.items():
-            for task_id in kept_for_it:
-                followers[task_id].append(follower)
-        awaited = [replace(state, followers=followers[task_id], kept=True) for task_id, state in self.awaited.items()]
-        return [*awaited, *self.open.values(), *self.controls.values(), *paced, *forgotten]
+        return [*self.awaited.lines(), *self.open.values(), *self.controls.values(), *paced, *forgotten]
 
-    def keep(self, state: StateRecord, followers: Iterable[str]) -> None:
-        """Keep the final line of a task until its followers are final, too."""
-        task_id = state.task_id
-        live = [follower for follower in followers if follower not in self.final]
-        if live:
-            self.awaited[task_id] = state
-            self._uses[task_id] = self._uses.get(task_id, 0) + len(live)
-            for follower in live:
-                self._owing.setdefault(follower, []).append(task_id)
-        self.handed_on += 1
-        if state.kept:
-            self.kept.add(task_id)
+    def keep(self, end: StateRecord, followers: Iterable[str]) -> None:
+        """Keep the final line of a task for those of its followers that are not final."""
+        self.awaited.keep(end, [follower for follower in followers if follower not in self.final])
 
-    def _hand_on(self, state: StateRecord) -> None:
-        """Keep the end of a task for its followers, and forget the ends that were kept for it and for no other."""
-        if state.followers:
-            self.keep(state, state.followers)
-        for task_id in self._owing.pop(state.task_id, ()):
-            self._uses[task_id] -= 1
-            if not self._uses[task_id]:
-                del self._uses[task_id], self.awaited[task_id]
+    def _hand_on(self, end: StateRecord) -> None:
+        if end.followers:
+            self.keep(end, end.followers)
+        if end.kept:
+            self.kept.add(end.task_id)
+        self.awaited.let_go(end.task_id)
 
     def _note(self, state: StateRecord) -> bool:
         """Take in a line that moves no task; say whether it changed anything for any."""

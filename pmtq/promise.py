@@ -378,7 +378,7 @@ class AsyncResult(Generic[R_co]):
 
     def revoke(self, *, terminate: bool = False, signal: str = "SIGTERM", workflow: bool = False, **_: Any) -> None:
         """Call the task off, and with ``workflow`` all of the workflow it belongs to; see ``app.control.revoke``."""
-        ids = [one.id for one in self.workflow() if not one.ready()] if workflow else [self.id]
+        ids = [one.id for one in self.workflow() if not one.ready()] if workflow else self.id
         self.app.control.revoke(ids, terminate=terminate, signal=signal)
 
     def workflow(self) -> list[AsyncResult[Any]]:

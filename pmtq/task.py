@@ -13,16 +13,15 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import update_wrapper
 from types import MethodType
-from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from pmtq import retry
 from pmtq.annotations import annotate
 from pmtq.arguments import Moment, moment, plain_positional, task_name
 from pmtq.backend import Backend
 from pmtq.calls import CallOptions, changes_of, key_of
-from pmtq.canvas import Signature, chunks, xmap, xstarmap
-from pmtq.claim import Claim
 from pmtq.clock import now
+from pmtq.composing import Composable
 from pmtq.conf import Settings
 from pmtq.exceptions import ImproperlyConfigured, MaxRetriesExceededError, OperationalError, Retry
 from pmtq.failures import failure_told
@@ -63,17 +62,11 @@ class App(Protocol):
     def run_here(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any) -> EagerResult[Any]:
         """Run a task in this process."""
 
-    def replace_running(self, sig: Signature, claim: Claim) -> BaseException:
-        """Have the running task go on as another one."""
-
-    def add_to_chord(self, sig: Signature, claim: Claim) -> Any:
-        """Add a member to the header of the running task."""
-
     def AsyncResult(self, id: str, task_name: str = "") -> AsyncResult[Any]:  # noqa: A002, N802  (Celery's names)
         """Return the promise of a task of which only the id is known."""
 
 
-class Task(Generic[P, R_co]):
+class Task(Composable, Generic[P, R_co]):
     """A function with a name, callable here and now, or posted to run in a worker.
 
     The attributes below are a task's options: give them to ``@app.task(…)``, or set them in a subclass.
@@ -307,56 +300,6 @@ class Task(Generic[P, R_co]):
             raise again from exc
         claim.again = again
         return again
-
-    def replace(self, sig: Signature) -> NoReturn:
-        """Have the task go on as ``sig`` under its own id, with all that waits for it; write ``raise self.replace(sig)``.
-
-        Its value is that of ``sig``, which may be any shape.
-        """
-        self.on_replace(sig)
-
-    def on_replace(self, sig: Signature) -> NoReturn:
-        """Do what ``replace`` does; override it to look at ``sig`` first, or to change it."""
-        claim = own_claim()
-        if claim is None:
-            raise RuntimeError(f"{self.name} was called directly, so it cannot be replaced. Call {sig!r:.80} itself")
-        raise self.app.replace_running(sig, claim)
-
-    def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:  # noqa: ARG002  (Celery's signature)
-        """Add a member to the header that the running task belongs to; return the promise of its value.
-
-        The body gets that value behind those of the others. Raises ``ValueError`` in a task of no header.
-        """
-        claim = own_claim()
-        if claim is None:
-            raise ValueError(f"{self.name} was called directly, so it is in no chord. Nothing was queued")
-        return self.app.add_to_chord(sig, claim)
-
-    def signature(self, args: Iterable[Any] | None = None, *more: Any, **options: Any) -> Signature:
-        """Return a call that has not been made yet: ``add.signature((2, 2), countdown=10)``. See ``canvas.Signature``."""
-        return Signature(self, args, *more, **{"app": self.app, **options})
-
-    subtask = signature
-
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
-        """Return a call with these arguments that has not been made yet, such as the step of a chain."""
-        return Signature(self, args, kwargs, app=self.app)
-
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
-        """Return one that takes no further arguments: in a chain it waits, and does not get the value before it."""
-        return Signature(self, args, kwargs, immutable=True, app=self.app)
-
-    def map(self, it: Iterable[Any]) -> xmap:
-        """Return one call that calls the function with each item, and has the list of the values."""
-        return xmap(self, it, self.app)
-
-    def starmap(self, it: Iterable[Any]) -> xstarmap:
-        """Return the same for items that are lists of arguments."""
-        return xstarmap(self, it, self.app)
-
-    def chunks(self, it: Iterable[Any], n: int) -> chunks:
-        """Return a group of such calls, each for ``n`` lists of arguments."""
-        return chunks(self, it, n, self.app)
 
     def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
         """Report how far the task has come: ``state`` is any word, ``meta`` what ``AsyncResult.info`` shows with it.

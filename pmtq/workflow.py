@@ -9,7 +9,7 @@ It does not know what shape a workflow has, only its steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -119,7 +119,7 @@ def _promise_of(node: Node, make: Callable[[str, Any], AsyncResult[Any]], made: 
 
 
 def lay_out(
-    sig: Signature, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    sig: Signature, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Plan, Node]:
     """Return the steps of a signature that is called, and what comes out of them."""
     plan = Plan()

@@ -62,7 +62,8 @@ def test_kill_ends_a_worker_at_once(pmtq, project, here):
     said = pmtq("multi", "kill", "one")
 
     assert said.out.splitlines()[0].endswith(f": SIGKILL to process {pid}")
-    assert (is_alive(pid), list(project.glob("*.pid")), living(here)) == (False, [], [])
+    assert eventually(lambda: living(here) == [])  # the kernel may still be at it
+    assert (is_alive(pid), list(project.glob("*.pid"))) == (False, [])
 
 
 def test_a_worker_that_does_not_come_up_says_why(pmtq, project):

@@ -518,7 +518,7 @@ def test_a_task_or_several_are_called_off_through_the_app():
     ResultSet([one, two]).revoke()
 
     assert app.asked == [
-        ((["a"],), {"terminate": True, "signal": "SIGKILL"}),
+        (("a",), {"terminate": True, "signal": "SIGKILL"}),
         ((["a", "b"],), {"terminate": False, "signal": "SIGTERM"}),
     ]
 
