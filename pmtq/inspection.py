@@ -10,6 +10,7 @@ It does not know how the answers are shown.
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -29,6 +30,9 @@ from pmtq.sealing import generation
 from pmtq.states import FINAL_STATES, PENDING, REJECTED, RETRY, STARTED
 from pmtq.steps import GATHER, dependencies
 
+MANY_AT_ONCE = frozenset({"asyncio", "gevent", "eventlet"})
+"""Pools that begin every task they take at once."""
+
 
 class Worker(msgspec.Struct, kw_only=True):
     """A living worker, as its file in ``workers/`` says."""
@@ -41,7 +45,7 @@ class Worker(msgspec.Struct, kw_only=True):
     functions: list[str] = []
     pool: str = ""
     concurrency: int = 1
-    """Processes of its pool that run tasks."""
+    """How many tasks it runs at a time."""
     parent: str = ""
     """For such a process: the name of the worker it belongs to."""
 
@@ -169,7 +173,7 @@ class View:
                     queue=queue,
                     priority=priority,
                     pid=pids[state.worker],
-                    begun=state.worker not in begun,
+                    begun=state.worker not in begun or state.worker in self._many_at_once,
                 )
             )
             begun.add(state.worker)
@@ -324,9 +328,21 @@ class View:
         if held.task_id not in self._held:
             return f"its worker {held.worker} died; the next worker gives it out again"
         before = next(state for state in self._held.values() if state.worker == held.worker)
-        if before is held:
+        if before is held or held.worker in self._many_at_once:
             return f"{held.worker} runs it since {held.at}"
         return f"{held.worker} has claimed it and runs {before.task_id} first"
+
+    @cached_property
+    def _many_at_once(self) -> set[str]:
+        """The workers in which all tasks they have taken run at once."""
+        return {worker.name for worker in self.workers if worker.pool in MANY_AT_ONCE}
+
+    @cached_property
+    def _with_room(self) -> set[str]:
+        """Those of them that could take more."""
+        taken = Counter(state.worker for state in self._held.values())
+        places = {worker.name: worker.concurrency for worker in self.workers}
+        return {name for name in self._many_at_once if taken[name] < places[name]}
 
     def _called_off(self, record: TaskRecord) -> str:
         return (
@@ -367,7 +383,7 @@ class View:
         return f"no running worker knows {function}" + (f"; did you mean {near[0]}?" if near else "")
 
     def _somebody_will(self, record: TaskRecord, queue: str) -> str:
-        busy = {state.worker for state in self._held.values()}
+        busy = {state.worker for state in self._held.values()} - self._with_room
         able = [hand for hand in self._hands if queue in hand.queues and record.function in hand.functions]
         if all(hand.name in busy for hand in able):
             return "every worker that knows it is busy"

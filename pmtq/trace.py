@@ -277,4 +277,10 @@ def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def close_event_loop() -> None:
+    """End the event loop that this thread has kept for tasks that are coroutine functions, if it has one."""
+    if runner := vars(_loops).pop("runner", None):
+        runner.close()
+
+
 _loops = threading.local()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -121,8 +122,11 @@ class Watch(FileSystemEventHandler):
     def _listen(self) -> None:
         # Never under `_changed`: watchdog calls the handler, which takes that, under a lock that this takes.
         with self._starting:
-            if self._watch:
+            if self._watch or self._poll == DEAF_POLL:
                 return  # another thread was faster
+            if _threads_are_greenlets():
+                self._fall_back("the threads of this program are greenlets, and none may wait for the system")
+                return
             try:
                 if self._observer is None:
                     self._observer = Observer()
@@ -139,6 +143,14 @@ class Watch(FileSystemEventHandler):
     def _fall_back(self, why: str) -> None:
         self._poll = DEAF_POLL
         logger.warning("%s; looking every %g s instead", why, DEAF_POLL)
+
+
+def _threads_are_greenlets() -> bool:
+    """Say whether gevent or eventlet have patched this program; watchdog's threads would block all others, or hang."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    return bool(
+        (gevent and gevent.is_module_patched("threading")) or (eventlet and eventlet.is_monkey_patched("thread"))
+    )
 
 
 def _last_part(path: str | bytes) -> str:

@@ -1,4 +1,4 @@
-"""A worker that is one process without children: ``solo`` runs one task at a time in it, ``asyncio`` many.
+"""A worker that is one process without children: ``solo`` runs one task at a time in it, ``asyncio`` and greenlets many.
 
 It does not know how tasks are run: that is the consumer's concern.
 """
@@ -17,10 +17,10 @@ from pmtq.task import Task
 from pmtq.worker.board import Board
 from pmtq.worker.commands import Commands
 from pmtq.worker.consumer import Consumer
-from pmtq.worker.coroutines import AsyncConsumer
 from pmtq.worker.ending import Ending, Shutdown, catching, leave
+from pmtq.worker.many import ManyAtOnce
 from pmtq.worker.pace import SteppingConsumer
-from pmtq.worker.plan import ASYNCIO, Plan
+from pmtq.worker.plan import SOLO, Plan
 
 
 class Alone:
@@ -62,7 +62,7 @@ class Alone:
 
     def change(self, plan: Plan) -> None:
         """Serve other queues; have more or fewer places, which only an event loop has."""
-        if isinstance(self._consumer, AsyncConsumer) and not plan.autoscale:
+        if isinstance(self._consumer, ManyAtOnce) and not plan.autoscale:
             self._consumer.places = plan.concurrency
         elif plan.concurrency != self.plan.concurrency or plan.autoscale:
             raise ImproperlyConfigured(f"a worker with -P {plan.pool} has no processes that could become more or fewer")
@@ -101,8 +101,8 @@ def _consumer(plan: Plan, presence: Presence, tasks: Mapping[str, Task[..., Any]
     share = plan.folder, presence, list(plan.queues), tasks
     if plan.make_pace:
         return SteppingConsumer(plan.make_pace(), *share)
-    if plan.pool == ASYNCIO:
-        consumer = AsyncConsumer(*share, board)
-        consumer.places = plan.concurrency
-        return consumer
-    return Consumer(*share, board)
+    if plan.pool == SOLO:
+        return Consumer(*share, board)
+    consumer = ManyAtOnce(*share, board)
+    consumer.places = plan.concurrency
+    return consumer

@@ -34,7 +34,7 @@ from pmtq.request import Request
 from pmtq.sealing import RESULT_EXPIRES
 from pmtq.states import FAILURE, REJECTED, RETRY, REVOKED, SUCCESS
 from pmtq.task import Task
-from pmtq.trace import Trace
+from pmtq.trace import Trace, close_event_loop
 from pmtq.values import HIGHEST_PRIORITY
 from pmtq.watch import SLOW_POLL, Watch
 from pmtq.worker.board import Board
@@ -112,6 +112,7 @@ class Consumer:
         finally:
             self._stopping = True
             self._end()
+            close_event_loop()
             if not self._shared_watch:
                 watch.close()
 

@@ -288,7 +288,10 @@ class Pool:
         slot.child = None
         slot.closed = slot.closed or self._shutdown.stage > Stage.WORKING or (self.plan.burst and status == 0)
         if slot.overdue or status in {USED_UP, _BROKEN_OFF} or (status == 0 and (slot.asked or slot.closed)):
-            logger.info("%s (%s) has ended%s", child.name, child.description, "" if slot.closed else "; another starts")
+            level = logging.DEBUG if slot.closed else logging.INFO
+            logger.log(
+                level, "%s (%s) has ended%s", child.name, child.description, "" if slot.closed else "; another starts"
+            )
         else:
             self._tell_of_a_death(slot, child, status)
         if slot.closed and slot.number > self.plan.concurrency:

@@ -6,7 +6,7 @@
 | ``prefork`` | one at a time in each of ``-c`` child processes | work for the processor; the only one that keeps hard limits |
 | ``threads`` | one at a time in each of ``-c`` threads | waiting for others, in plain functions |
 | ``asyncio`` | ``-c`` at once in one process | waiting for others, in ``async def`` functions |
-| ``gevent``, ``eventlet`` | as ``threads``, with greenlets for threads | programs that use these libraries |
+| ``gevent``, ``eventlet`` | ``-c`` at once in one process, each in a greenlet | programs that use these libraries |
 
 It does not know the command line: what to serve and which functions there are is told in a ``Plan``.
 """
@@ -17,7 +17,7 @@ import gc
 import logging
 from typing import Any
 
-from pmtq import signals
+from pmtq import greenlets, signals
 from pmtq.presence import Presence
 from pmtq.trace import Trace
 from pmtq.worker.alone import Alone
@@ -52,6 +52,8 @@ def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
     ``start_method`` is how child processes begin: by default ``fork``, and ``spawn`` where the system has no fork.
     """
     app: Any = plan.app()
+    if plan.pool in greenlets.KINDS:
+        greenlets.patch(plan.pool, late=True)
     signals.celeryd_init.send(presence.name, instance=None, conf=app.conf, options=plan)
     plan = plan.completed()
     soft_timeout = app.conf.worker_soft_shutdown_timeout or 0.0
@@ -72,9 +74,9 @@ def _worker(plan: Plan, presence: Presence, shutdown: Shutdown, start_method: st
     if plan.pool == PREFORK:
         return Prefork(plan, presence, shutdown, start_method)
     told = _tell_of_limits_not_kept(plan)
-    if plan.pool in {SOLO, ASYNCIO}:
-        return Alone(plan, presence, shutdown, told)
-    return Threads(plan, presence, shutdown, told)
+    if plan.pool == THREADS:
+        return Threads(plan, presence, shutdown, told)
+    return Alone(plan, presence, shutdown, told)
 
 
 def _tell_of_limits_not_kept(plan: Plan) -> set[str]:
@@ -90,7 +92,7 @@ def _tell_of_limits_not_kept(plan: Plan) -> set[str]:
                 name,
                 hard,
             )
-        if soft and plan.pool != SOLO and not (plan.pool == ASYNCIO and trace.is_coroutine):
+        if soft and plan.pool != SOLO and (plan.pool == THREADS or not trace.is_coroutine):
             logger.warning(
                 "The soft time limit of %s (%g s) is not kept: a thread cannot be interrupted. -P prefork and solo can",
                 name,

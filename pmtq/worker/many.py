@@ -1,8 +1,9 @@
-"""A consumer that runs many tasks at once in one process: ``async def`` functions in an event loop, others in threads.
+"""A consumer that runs many tasks at once in one process: ``async def`` in an event loop, others each in a thread.
 
-1. Claiming and settling stay in the thread of the loop that every consumer goes round in; the event loop has a thread of
-   its own. So no lock, however long somebody holds it, keeps a coroutine waiting.
+1. Claiming and settling stay in the thread of the loop that every consumer goes round in. So no lock, however long
+   somebody holds it, keeps a task waiting that runs.
 2. Every task that is claimed has begun; if the process dies, all of them count as started. A note says so from the start.
+3. Where gevent or eventlet have patched the program, its threads are greenlets, the event loop's among them.
 
 It does not know how a try is run and told of: that is ``execute`` and ``trace``, here as everywhere.
 """
@@ -30,20 +31,20 @@ _MOST_THREADS = 100_000
 """Of no importance: a thread is only made for a task that was claimed, and ``places`` limits those."""
 
 
-class AsyncConsumer(Consumer):
+class ManyAtOnce(Consumer):
     """Runs up to ``places`` tasks at once."""
 
     places: int = 1000
     """May be changed while it runs."""
 
     def _begin(self, watch: Watch) -> None:
-        """Start the event loop."""
+        """Start what runs the tasks."""
         self._notes.keep(encode(StateRecord(control=BEGUN, result=True)) + b"\n")
         self._watch = watch
         self._claims: dict[str, Claim] = {}
         """What runs, by the task's id."""
         self._noting = threading.RLock()  # a signal handler may come in between, in the thread that holds it
-        self._has_told = False
+        self._has_woken = False
         self._threads = ThreadPoolExecutor(_MOST_THREADS, "pmtq-task")
         self._tries: set[asyncio.Task[None]] = set()
         self._is_up, self._is_over = threading.Event(), asyncio.Event()
@@ -61,11 +62,10 @@ class AsyncConsumer(Consumer):
         await self._is_over.wait()
 
     def _end(self) -> None:
-        """End the event loop and the threads."""
-        if hasattr(self, "_loop"):
-            self._loop.call_soon_threadsafe(self._is_over.set)
-            self._loop_thread.join()
-            self._threads.shutdown(wait=False)
+        """End the event loop, with all that still runs in it."""
+        self._loop.call_soon_threadsafe(self._is_over.set)
+        self._loop_thread.join()
+        self._threads.shutdown(wait=False)
 
     def _wanted(self) -> Callable[[TaskRecord], bool]:
         """Want as many tasks as there are free places."""
@@ -80,32 +80,42 @@ class AsyncConsumer(Consumer):
 
     def _fill_batch(self) -> None:
         """Settle what has ended, and claim what there is room for."""
-        self._has_told = False  # before looking at what has ended: what ends after that wakes us again
+        self._has_woken = False  # before looking at what has ended: what ends after that wakes us again
         super()._fill_batch()
 
     def _run_batch(self) -> None:
-        """Hand the claimed tasks to the event loop."""
+        """Have all of the claimed tasks begin."""
         self._look_again()
         claims = list(self._batch)
-        self._batch.clear()
         self._claims.update((claim.record.task_id, claim) for claim in claims)
-        self._loop.call_soon_threadsafe(self._start, claims)
+        self._batch.clear()
+        self._start(claims)
 
     def _start(self, claims: list[Claim]) -> None:
+        coroutines = []
         for claim in claims:
-            one = self._loop.create_task(self._try(claim))
+            if self._traces[claim.record.function].is_coroutine:
+                coroutines.append(claim)
+            else:
+                self._threads.submit(self._try_in_thread, claim)
+        if coroutines:
+            self._loop.call_soon_threadsafe(self._start_in_loop, coroutines)
+
+    def _try_in_thread(self, claim: Claim) -> None:
+        outcome, line, _ = execute(claim, self._traces[claim.record.function], time.perf_counter())
+        self._has_ended(claim, outcome, line)
+
+    def _start_in_loop(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            one = self._loop.create_task(self._try_in_loop(claim))
             self._tries.add(one)  # the loop itself would let it go while it waits
             one.add_done_callback(self._tries.discard)
 
-    async def _try(self, claim: Claim) -> None:
-        """Run one task; to be called in the event loop."""
-        trace, began = self._traces[claim.record.function], time.perf_counter()
-        if trace.is_coroutine:
-            running.set(claim)
-            answer = await _answer(claim, trace)
-            outcome, line, _ = execute(claim, cast("Trace", answer), began)
-        else:
-            outcome, line, _ = await self._loop.run_in_executor(self._threads, execute, claim, trace, began)
+    async def _try_in_loop(self, claim: Claim) -> None:
+        began = time.perf_counter()
+        running.set(claim)
+        answer = await _answer(claim, self._traces[claim.record.function])
+        outcome, line, _ = execute(claim, cast("Trace", answer), began)
         if not self._is_over.is_set():
             self._has_ended(claim, outcome, line)
 
@@ -116,8 +126,8 @@ class AsyncConsumer(Consumer):
             del self._claims[claim.record.task_id]
         if self._verbose or outcome.status != SUCCESS:
             tell(claim, outcome)
-        if not self._has_told:
-            self._has_told = True
+        if not self._has_woken:
+            self._has_woken = True
             self._watch.wake()
 
     def _forget_notes(self) -> None:
@@ -138,7 +148,7 @@ class AsyncConsumer(Consumer):
         """Wait for all that runs, posting each outcome as it comes."""
         while self._claims:
             seen = self._watch.seen()
-            self._has_told = False
+            self._has_woken = False
             self._settle()
             if self._claims:
                 self._watch.wait(seen, SLOW_POLL)
