@@ -6,10 +6,13 @@ import threading
 
 import pytest
 
+from pmtq import signals
 from pmtq.presence import Presence
 from pmtq.states import FAILURE, LOST, RELEASED, REVOKED, STARTED, SUCCESS
+from pmtq.watch import Watch
 from pmtq.worker import consumer as module
-from pmtq.worker.consumer import Consumer
+from pmtq.worker.board import Board
+from pmtq.worker.consumer import Consumer, files_of
 from tests.support import all_states, eventually, is_empty, life, post_by_hand, read_lines, success
 
 
@@ -424,3 +427,134 @@ def test_what_a_stopping_worker_cannot_give_back_on_a_full_disk_counts_no_start(
     assert [life(folder, str(number)) for number in range(3)] == [
         [(STARTED, 1), (RELEASED, 0), (STARTED, 1), (SUCCESS, 1)]
     ] * 3
+
+
+def test_it_takes_no_more_tasks_than_it_may(app, add, folder):
+    results = [add.delay(number) for number in range(5)]
+    here = Presence(folder, "w1", {})
+    consumer = Consumer(folder, here, ["celery"], app.tasks)
+    consumer._expected["tasks.add"] = 0.0
+    consumer.left = 3
+
+    consumer.run(burst=True)
+    here.leave()
+
+    assert [result.state for result in results] == [SUCCESS] * 3 + ["PENDING"] * 2
+    assert consumer.left == 0
+    assert life(folder, results[3].id) == [], "nothing was taken that had to be given back"
+
+
+def test_a_task_that_is_given_back_does_not_count(app, add, folder):
+    for number in range(3):
+        add.delay(number)
+    consumer = Consumer(folder, Presence(folder, "w1", {}), ["celery"], app.tasks)
+    consumer._expected["tasks.add"] = 0.0
+    consumer.left = 3
+    consumer._fill_batch()
+    with consumer._mutex:
+        consumer._give_back()
+
+    assert consumer.left == 3
+
+
+def test_it_may_be_given_other_queues_while_it_runs(app, add, work_until, folder, monkeypatch):
+    made = []
+    monkeypatch.setattr("tests.conftest.Consumer", lambda *args: made.append(Consumer(*args)) or made[0])
+    first, second = add.delay(1, 1), add.apply_async([2, 2], queue="low")
+
+    def serve_the_other():
+        if first.ready() and not second.ready():
+            made[0].serve(["low"])
+        return second.ready()
+
+    work_until(app, serve_the_other)
+    later = add.delay(3, 3)
+
+    assert (second.get(timeout=0), later.state) == (4, "PENDING")
+
+
+def test_it_shows_whether_it_is_busy(app, folder):
+    seen = []
+    board = Board()
+    app.task(name="look")(lambda: seen.append(board.busy))
+    app.send_task("look")
+    here = Presence(folder, "w1", {})
+
+    Consumer(folder, here, ["celery"], app.tasks, board).run(burst=True)
+    here.leave()
+
+    assert (seen, board.busy) == ([True], False)
+
+
+def test_consumers_may_share_a_watch_which_stays_open(app, add, folder):
+    watch = Watch(folder.path, files_of(folder, ["celery"]))
+    result = add.delay(2, 3)
+    here = Presence(folder, "w1", {})
+
+    Consumer(folder, here, ["celery"], app.tasks, None, watch).run(burst=True)
+    here.leave()
+
+    assert result.get(timeout=0) == 5
+    assert watch.wait(watch.seen(), 0), "it begins to listen"
+    watch.close()
+
+
+def test_the_files_of_a_queue_are_one_for_each_priority(folder):
+    names = files_of(folder, ["celery", "low"])
+
+    assert {"queue.jsonl", "queue.p9.jsonl", "queue.low.jsonl", "queue.low.p1.jsonl"} <= names
+    assert len(names) == 20
+
+
+@pytest.fixture
+def heard():
+    """What receivers of the signals of a queue were told."""
+    told = []
+    heard_of = [signals.task_received, signals.task_revoked, signals.task_unknown, signals.task_rejected]
+
+    def hear(sender, signal, **named):
+        told.append((signal.name, sender, named))
+
+    for one in heard_of:
+        one.connect(hear)
+    yield told
+    for one in heard_of:
+        one.disconnect(hear)
+
+
+def test_receivers_are_told_of_a_task_that_was_received(app, add, work, heard):
+    result = add.delay(2, 3)
+
+    work(app)
+
+    ((name, sender, named),) = heard
+    assert (name, type(sender), named["request"].id) == ("task_received", Consumer, result.id)
+
+
+def test_receivers_are_told_of_tasks_that_expired_or_are_not_known_and_of_lines_that_are_no_tasks(
+    app, add, work, folder, heard
+):
+    expired = add.apply_async([1], expires="2020-01-01")
+    unknown = [app.send_task("tasks.ship") for _ in range(2)]
+    post_by_hand(folder, "{no record}\n")
+
+    work(app)
+
+    assert [(name, getattr(sender, "name", "")) for name, sender, _ in heard] == [
+        ("task_revoked", "tasks.add"),
+        ("task_rejected", ""),
+        ("task_unknown", ""),
+    ]
+    revoked, rejected, missing = (named for _, _, named in heard)
+    assert (revoked["request"].id, revoked["terminated"], revoked["signum"], revoked["expired"]) == (
+        expired.id, False, None, True
+    )  # fmt: skip
+    assert "no task record" in str(rejected["exc"])
+    assert (missing["name"], missing["id"]) == ("tasks.ship", unknown[0].id), "once for each function"
+
+
+def test_the_settings_say_how_long_sealed_results_are_kept(app, folder):
+    app.conf.result_expires = 60
+    consumer = Consumer(folder, Presence(folder, "w1", {}), ["celery"], app.tasks)
+
+    assert consumer._claimer.result_expires == 60

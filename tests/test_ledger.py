@@ -2,7 +2,7 @@
 
 import pytest
 
-from pmtq.ledger import MAX_STARTS, Ledger, release, start, verdict_on_the_lost
+from pmtq.ledger import BEGUN, MAX_STARTS, Ledger, release, start, verdict_on_the_lost
 from pmtq.records import StateRecord, TaskRecord, decode_state, encode
 from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, RETRY, STARTED, SUCCESS
 
@@ -268,3 +268,24 @@ def test_a_snapshot_says_the_same_about_all_that_is_not_done_with():
 
     assert (again.open, again.controls, again.paced) == (ledger.open, ledger.controls, ledger.paced)
     assert (again.final, again.sealed) == (set(), {})
+
+
+def begun(all_of_them):
+    return StateRecord(control=BEGUN, result=all_of_them)
+
+
+def test_of_a_worker_that_ran_all_at_once_every_task_without_an_outcome_is_lost():
+    ledger = told(started("a"), started("b", attempt=2), started("c"))
+    noted = StateRecord("b", SUCCESS, 5, 2, "w1")
+
+    assert ledger.legacy("w1", [begun(True), noted], AT) == [
+        noted,
+        StateRecord("a", LOST, attempt=1, worker="w1", at=AT, deaths=1),
+        StateRecord("c", LOST, attempt=1, worker="w1", at=AT, deaths=1),
+    ]
+
+
+def test_of_a_worker_that_was_ended_for_one_task_no_other_had_begun():
+    ledger = told(started("a"), started("b"), StateRecord("a", FAILURE, attempt=1))
+
+    assert ledger.legacy("w1", [begun(False)], AT) == [StateRecord("b", RELEASED, attempt=0, worker="w1", at=AT)]

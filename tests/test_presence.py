@@ -239,3 +239,48 @@ def test_a_full_disk_fails_at_the_start_and_not_as_a_bus_error_later(folder, mon
         Presence(folder, "w1", FACTS)
 
     assert len(os.listdir("/proc/self/fd")) == before, "the name is still locked by a worker that never was"
+
+
+def test_facts_that_change_are_shown_from_then_on(folder):
+    presence = Presence(folder, "w1", FACTS)
+
+    presence.update(pid=8, queues=["low"])
+
+    assert living(folder) == [{"name": "w1", "pid": 8, "queues": ["low"]}]
+    assert FACTS == {"name": "w1", "pid": 7}
+
+
+def test_a_worker_is_seen_to_live_while_its_facts_are_being_written(folder, monkeypatch):
+    Presence(folder, "w1", FACTS)
+    whole = folder.worker("w1").read_bytes()
+    folder.worker("w1").write_bytes(b"")
+    monkeypatch.setattr("time.sleep", lambda _: folder.worker("w1").write_bytes(whole))
+
+    assert living(folder) == [FACTS]
+
+
+def test_a_line_that_is_kept_stands_before_all_others_and_is_not_cleared(folder):
+    presence = Presence(folder, "w1", FACTS)
+    presence.notes.add(b"of a namesake\n")
+    presence.notes.keep(b"first\n")
+    presence.notes.keep(b"always\n")
+    presence.notes.add(b"one\n")
+    of_our_own = presence.notes.lines()
+    presence.notes.clear()
+    presence.notes.add(b"two\n")
+    die(presence)
+
+    remains = find_remains(folder, "w1")
+    assert (of_our_own, remains.lines()) == ([b"one"], [b"always", b"two"])
+    remains.close(bury=True)
+
+
+def test_an_abandoned_name_is_free_and_what_was_noted_is_found(folder):
+    presence = Presence(folder, "w1", FACTS)
+    presence.notes.add(b"one\n")
+
+    presence.abandon()
+
+    remains = find_remains(folder, "w1")
+    assert remains.lines() == [b"one"]
+    remains.close(bury=True)

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from watchdog.observers import Observer
@@ -180,3 +182,24 @@ def test_closing_ends_the_threads_and_closing_twice_is_no_error(watch):
     watch.close()
 
     assert eventually(lambda: threading.active_count() == before)
+
+
+def test_in_a_program_whose_threads_are_greenlets_it_looks_for_itself(watch, monkeypatch, caplog):
+    monkeypatch.setitem(
+        sys.modules, "gevent.monkey", SimpleNamespace(is_module_patched=lambda name: name == "threading")
+    )
+    with caplog.at_level(logging.WARNING):
+        watch.wait(watch.seen(), 0)
+
+    assert watch._observer is None
+    assert not watch.wait(watch.seen(), 0.001)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the threads of this program are greenlets, and none may wait for the system; looking every 0.05 s instead"
+    ]
+
+
+def test_the_names_it_listens_for_may_be_changed(watch, tmp_path):
+    listen(watch)
+    watch.names = frozenset({"queue.low.jsonl"})
+
+    assert heard(watch, (tmp_path / "queue.low.jsonl").touch)
