@@ -58,6 +58,7 @@ def test_each_stage_is_told_to_the_person_and_to_receivers(caplog):
     with caplog.at_level(logging.WARNING):
         for number in (INT, TERM, QUIT):
             shutdown.next_stage(number)
+            shutdown.tell(number)
     signals.worker_shutting_down.disconnect(hear)
 
     assert heard == [
@@ -70,6 +71,17 @@ def test_each_stage_is_told_to_the_person_and_to_receivers(caplog):
         "Ending in 5 s at the latest, whatever still runs then. Another signal ends it now",
         "Ended at once; what was running is given out again by the next worker",
     ]
+
+
+def test_a_command_means_a_warm_end_whatever_sigterm_means_and_hurries_nobody(monkeypatch):
+    monkeypatch.setenv("REMAP_SIGTERM", "SIGQUIT")
+    shutdown, hurried = Shutdown("w@h"), Shutdown("w@h", 5)
+    hurried.next_stage(QUIT)
+
+    shutdown.by_command()
+    hurried.by_command()
+
+    assert (shutdown.stage, hurried.stage) == (WARM, SOFT)
 
 
 @pytest.fixture

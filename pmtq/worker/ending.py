@@ -64,44 +64,41 @@ class Shutdown:
         self.soft_timeout = soft_timeout
         self.starts_again = False
         self._name = name
+        self._told = Stage.WORKING
         self._what = "tasks" if several else "task"
         self._remaps = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
 
     def next_stage(self, number: int) -> Stage:
-        """Take in a signal; say so to the person and to receivers; return the stage that has been reached."""
-        if number == HANGUP:
-            self._hang_up(number)
+        """Take in a signal and return the stage that has been reached; ``tell`` says it aloud."""
+        is_urgent = number == QUIT or (self._remaps and number == signal.SIGTERM)
+        if number == HANGUP and self.stage > Stage.WORKING:
             return self.stage
-        if self._remaps and number == signal.SIGTERM and QUIT:
-            number = QUIT
-        if self.stage == Stage.WORKING and number != QUIT:
+        if self.stage == Stage.WORKING and not is_urgent:
             self.stage = Stage.WARM
-            logger.warning(_GENTLY, self._what, _shown(number))
-        elif self.stage < Stage.SOFT and self.soft_timeout:
-            self.stage = Stage.SOFT
-            logger.warning(_SOON, self.soft_timeout)
+            self.starts_again = number == HANGUP and not sys.stderr.isatty()
         else:
-            self.stage = Stage.COLD
-            logger.warning(AT_ONCE)
-        self._tell(number)
+            self.stage = Stage.SOFT if self.stage < Stage.SOFT and self.soft_timeout else Stage.COLD
         return self.stage
 
-    def by_command(self) -> Stage:
-        """Take in that somebody has written the command ``shutdown``."""
-        return self.next_stage(signal.SIGTERM) if self.stage == Stage.WORKING else self.stage
+    def by_command(self) -> None:
+        """Take in that somebody has written the command ``shutdown``: a warm end."""
+        self.stage = max(self.stage, Stage.WARM)
+        self.tell(signal.SIGTERM)
 
-    def _hang_up(self, number: int) -> None:
-        if self.stage == Stage.WORKING:
-            self.stage = Stage.WARM
-            self.starts_again = not sys.stderr.isatty()
-            if self.starts_again:
-                logger.warning(_AGAIN, self._what)
-            else:
-                logger.warning(_GENTLY, self._what, "signal")
-            self._tell(number)
-
-    def _tell(self, number: int) -> None:
-        how, exitcode = ("Cold", 128 + number) if self.stage == Stage.COLD else (self.stage.name.title(), 0)
+    def tell(self, number: int) -> None:
+        """Tell the person and receivers of the stage that a signal has led to, once."""
+        if self.stage == self._told:
+            return
+        self._told = self.stage
+        if self.stage == Stage.COLD:
+            logger.warning(AT_ONCE)
+        elif self.stage == Stage.SOFT:
+            logger.warning(_SOON, self.soft_timeout)
+        elif self.starts_again:
+            logger.warning(_AGAIN, self._what)
+        else:
+            logger.warning(_GENTLY, self._what, _shown(number))
+        how, exitcode = self.stage.name.title(), 128 + number if self.stage == Stage.COLD else 0
         signals.worker_shutting_down.send(self._name, sig=signal.Signals(number).name, how=how, exitcode=exitcode)
 
 
@@ -119,6 +116,7 @@ class Ending:
             log_stacks()
             return
         stage = self._shutdown.next_stage(number)
+        self._shutdown.tell(number)
         if stage == Stage.COLD:
             self._break_off(number)
         if stage == Stage.SOFT:

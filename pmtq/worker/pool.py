@@ -230,11 +230,13 @@ class Pool:
                     child.log_stacks()
                 continue
             stage = self._shutdown.next_stage(number)
+            if stage < Stage.COLD:
+                self._end_gently()  # before it is said: what is said is true then
+            self._shutdown.tell(number)
+            if stage == Stage.SOFT:
+                self._cold_at = min(self._cold_at, time.monotonic() + self._shutdown.soft_timeout)
             if stage == Stage.COLD:
                 self._end_at_once(number)
-            if stage == Stage.SOFT:
-                self._cold_at = time.monotonic() + self._shutdown.soft_timeout
-            self._end_gently()
         if time.monotonic() >= self._cold_at:
             logger.warning(AT_ONCE)
             self._end_at_once(signal.SIGTERM)
