@@ -560,3 +560,18 @@ def test_receivers_are_told_of_a_workers_life(project, pool, expected):
     frame = ["celeryd_init w@h", "celeryd_after_setup w@h", "worker_init w@h", "worker_shutting_down w@h"]
     assert sorted(told) == sorted([*frame, *expected, "worker_shutdown w@h"])
     assert (told[:3], told[-1]) == (frame[:3], "worker_shutdown w@h")
+
+
+def test_what_a_pool_cannot_do_is_told_at_its_start(project):
+    project.plan(pool="asyncio", max_tasks_per_child=5, autoscale=[3, 1])
+
+    assert project.logged("max_tasks_per_child changes nothing with -P asyncio; it is for -P prefork")
+    assert project.logged("autoscale changes nothing with -P asyncio; it is for -P prefork or threads")
+
+
+@pytest.mark.parametrize("option", ["--time-limit=9", "--max-tasks-per-child=9", "--autoscale=3,1"])
+def test_what_only_children_can_do_makes_it_a_pool_of_processes(project, option):
+    project.start("-m", "pmtq", "worker", "-A", "tasks", "-n", "w@h", option)
+
+    assert eventually(lambda: len(living(project.folder)) == 2), project.log()
+    assert project.facts()["pool"] == "prefork"

@@ -255,8 +255,16 @@ def _plan(app: PMTQ, asked: Wishes) -> supervisor.Plan:
         given = getattr(asked, option)
         return setting(app, name) if given is None else given
 
+    limits = {
+        "time_limit": wanted("time_limit", "task_time_limit"),
+        "max_tasks_per_child": wanted("max_tasks_per_child", "worker_max_tasks_per_child"),
+        "max_memory_per_child": wanted("max_memory_per_child", "worker_max_memory_per_child"),
+    }
     pool, concurrency = _pool_and_size(
-        wanted("pool", "worker_pool"), wanted("concurrency", "worker_concurrency"), one=asked.step or asked.once
+        wanted("pool", "worker_pool"),
+        wanted("concurrency", "worker_concurrency"),
+        one=asked.step or asked.once,
+        needs_children=bool(asked.autoscale or any(limits.values())),
     )
     style = Style.of(app.conf)
     if asked.step or asked.slow is not None:  # whoever follows a task wants to see what it prints as it is
@@ -271,18 +279,19 @@ def _plan(app: PMTQ, asked: Wishes) -> supervisor.Plan:
         once=asked.once,
         make_pace=_pace(asked),
         prepare=partial(set_up, asked.loglevel, asked.logfile and str(Path(asked.logfile).absolute()), style=style),
-        time_limit=wanted("time_limit", "task_time_limit"),
         soft_time_limit=wanted("soft_time_limit", "task_soft_time_limit"),
-        max_tasks_per_child=wanted("max_tasks_per_child", "worker_max_tasks_per_child"),
-        max_memory_per_child=wanted("max_memory_per_child", "worker_max_memory_per_child"),
+        **limits,
         autoscale=asked.autoscale,
         beat=asked.beat,
         schedule=asked.schedule,
     )
 
 
-def _pool_and_size(pool: str | None, concurrency: int | None, *, one: bool) -> tuple[str, int]:
-    """Return which pool it is to be, and how many tasks run in it at a time."""
+def _pool_and_size(pool: str | None, concurrency: int | None, *, one: bool, needs_children: bool) -> tuple[str, int]:
+    """Return which pool it is to be, and how many tasks run in it at a time.
+
+    If nobody says, it is this process alone, unless there are to be several, or what was asked for only children can do.
+    """
     if one:
         return supervisor.SOLO, 1
     concurrency = concurrency or _CONCURRENCY.get(pool or "", 1)
@@ -292,7 +301,8 @@ def _pool_and_size(pool: str | None, concurrency: int | None, *, one: bool) -> t
             f"{pool}; or take -P threads, or -P asyncio for async def tasks"
         )
     if pool in {None, "processes"}:
-        pool = supervisor.SOLO if pool is None and concurrency == 1 else supervisor.PREFORK
+        alone = pool is None and concurrency == 1 and not needs_children
+        pool = supervisor.SOLO if alone else supervisor.PREFORK
     return pool or supervisor.SOLO, concurrency
 
 

@@ -73,10 +73,19 @@ def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
 def _worker(plan: Plan, presence: Presence, shutdown: Shutdown, start_method: str) -> Alone | Prefork | Threads:
     if plan.pool == PREFORK:
         return Prefork(plan, presence, shutdown, start_method)
+    _tell_of_wishes_without_effect(plan)
     told = _tell_of_limits_not_kept(plan)
     if plan.pool == THREADS:
         return Threads(plan, presence, shutdown, told)
     return Alone(plan, presence, shutdown, told)
+
+
+def _tell_of_wishes_without_effect(plan: Plan) -> None:
+    """Say what this pool cannot do although it was asked for."""
+    wishes = {"max_tasks_per_child": PREFORK, "max_memory_per_child": PREFORK, "autoscale": f"{PREFORK} or {THREADS}"}
+    for wish, pools in wishes.items():
+        if getattr(plan, wish) and plan.pool not in pools:
+            logger.warning("%s changes nothing with -P %s; it is for -P %s", wish, plan.pool, pools)
 
 
 def _tell_of_limits_not_kept(plan: Plan) -> set[str]:
