@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pmtq import PMTQ, fork
 from pmtq.cli import main
@@ -26,6 +27,11 @@ from pmtq.presence import Presence
 from pmtq.records import timestamp
 from pmtq.worker.consumer import Consumer
 from tests.support import TASKS, Hand, Processes, Run, Said, all_lines, die, eventually
+
+_slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("large", max_examples=3000, deadline=None, suppress_health_check=_slow)
+settings.register_profile("ordinary", settings.get_profile("large"), max_examples=60, derandomize=True)
+settings.load_profile("ordinary")  # the same examples everywhere; --hypothesis-profile=large tries others
 
 
 def pytest_configure() -> None:

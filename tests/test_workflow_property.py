@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pmtq import PMTQ, sealing
 from pmtq.canvas import chain, chord, group
 from pmtq.exceptions import ChordError
 from pmtq.execute import execute
+from pmtq.ledger import MAX_STARTS
 from pmtq.records import StateRecord
 from pmtq.request import nothing_running
 from pmtq.result import ResultSet
@@ -225,7 +226,8 @@ def run_by_turns(world: World, chance: random.Random, *, deaths: bool) -> int:
         idle = 0 if claims or ready else idle + 1
         with nothing_running():
             outcomes = [execute(claim, traces[claim.record.function], 0.0)[0] for claim in claims]
-        if deaths and claims and chance.random() < 0.1:
+        spared = any(claim.started.deaths == MAX_STARTS - 1 for claim in claims)  # the third death would be its failure
+        if deaths and claims and not spared and chance.random() < 0.1:
             hand.die()
             hands.remove(hand)
             died += 1
@@ -287,30 +289,21 @@ def try_out(shape: Any, seed: int, *, deaths: bool = False) -> None:
             world.close()
 
 
-quickly = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
-
-
-@quickly
 @given(shapes(failing=False), st.integers(0, 10**6))
 def test_any_workflow_has_the_value_that_arithmetic_gives_it(shape, seed):
     try_out(shape, seed)
 
 
-@quickly
 @given(shapes(failing=True), st.integers(0, 10**6))
 def test_any_workflow_with_failures_ends_and_names_one_of_them(shape, seed):
     try_out(shape, seed)
 
 
-@quickly
 @given(shapes(failing=True), st.integers(0, 10**6))
 def test_any_workflow_ends_the_same_whoever_dies_on_the_way(shape, seed):
     try_out(shape, seed, deaths=True)
 
 
-@quickly
 @given(shapes(failing=True))
 def test_any_workflow_ends_the_same_in_the_callers_process(shape):
     numbered(shape, iter(range(10_000)))

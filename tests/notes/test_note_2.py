@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pmtq.__main__ import main as command
 from pmtq.cli import main
 from pmtq.exceptions import ImproperlyConfigured
 from pmtq.worker import supervisor
@@ -117,7 +118,7 @@ def test_s2_10_the_command_as_printed_starts_a_worker_with_ten_processes(yard, l
 
 def test_s2_10_the_command_is_a_script_of_its_own_and_a_module(yard):
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="pmtq")
-    assert script.load() is main
+    assert script.load() is command
     assert yard.run("python -m pmtq --version") == yard.run("pmtq --version") == (0, yard.run("pmtq --version").out, "")
 
 
