@@ -19,7 +19,8 @@ from pmtq import current, loading, signals
 from pmtq.arguments import require_json_arguments
 from pmtq.backend import Backend
 from pmtq.broker import Broker
-from pmtq.calls import CallOptions, adopt, fill_in, new_record
+from pmtq.call_options import CallOptions, fill_in
+from pmtq.calls import adopt, new_record
 from pmtq.canvas import Signature, signature
 from pmtq.clock import now
 from pmtq.conductor import Conductor

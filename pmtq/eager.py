@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from pmtq import steps
-from pmtq.calls import adopt, fill_in, new_record
+from pmtq.call_options import fill_in
+from pmtq.calls import adopt, new_record
 from pmtq.canvas import Signature
 from pmtq.claim import Claim
 from pmtq.clock import now

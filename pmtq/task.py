@@ -19,7 +19,8 @@ from pmtq import retry
 from pmtq.annotations import annotate
 from pmtq.arguments import Moment, moment, plain_positional, task_name
 from pmtq.backend import Backend
-from pmtq.calls import CallOptions, changes_of, key_of
+from pmtq.call_options import CallOptions
+from pmtq.calls import changes_of
 from pmtq.clock import now
 from pmtq.composing import Composable
 from pmtq.conf import Settings
@@ -30,6 +31,7 @@ from pmtq.records import StateRecord, timestamp
 from pmtq.request import Request, called_directly, own_claim, running
 from pmtq.result import AsyncResult, EagerResult
 from pmtq.states import FAILURE, LOST, RELEASED, RETRY, STARTED
+from pmtq.unique import key_of
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import click
 
-from pmtq import calls, defaults, events, exceptions, result, signals
+from pmtq import call_options, defaults, events, exceptions, result, signals
 from pmtq.app import PMTQ
 from pmtq.cli import cli
 from pmtq.cli.commands import COMMANDS
@@ -200,10 +200,10 @@ def _signals() -> list[Row]:
 
 
 def _call_options() -> list[Row]:
-    here = {"args", "kwargs", *calls.CallOptions.__annotations__}
+    here = {"args", "kwargs", *call_options.CallOptions.__annotations__}
     rows = []
     for row in _table("Calls", "", names.CALL_OPTIONS, here).rows:
-        reason = calls.WITHOUT_EFFECT.get(row.name)
+        reason = call_options.WITHOUT_EFFECT.get(row.name)
         assert not (reason and row.word == OTHER), f"Calls: {row.name} has two reasons"
         rows.append(Row(row.name, OTHER, f"accepted, and changes nothing: {reason}") if reason else row)
     return rows

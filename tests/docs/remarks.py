@@ -1,8 +1,8 @@
 """What the reference page says besides what the code tells: why a name of Celery's is different here, or absent.
 
 By table of the page the reason, and the names it holds for. Settings, signals and the options of calls have their reasons
-where they are defined (``pmtq.defaults``, ``pmtq.signals``, ``pmtq.calls``), and an option of a command that is accepted and
-does nothing says so in its help.
+where they are defined (``pmtq.defaults``, ``pmtq.signals``, ``pmtq.call_options``), and an option of a command that is
+accepted and does nothing says so in its help.
 """
 
 _DAEMON = "it stays in its terminal, and writes to stdout: pmtq events > events.txt &"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pmtq import calls, defaults, signals
+from pmtq import call_options, defaults, signals
 from tests.docs import celery_names, evidence, reference, remarks
 from tests.docs.reference import NONE, OTHER, OURS, SAME, Row
 
@@ -99,7 +99,7 @@ def test_a_setting_is_in_one_list():
 
 
 def test_the_reasons_for_options_without_effect_are_about_options_there_are():
-    assert set(calls.WITHOUT_EFFECT) - set(calls.CallOptions.__annotations__) == set()
+    assert set(call_options.WITHOUT_EFFECT) - set(call_options.CallOptions.__annotations__) == set()
 
 
 def test_a_remark_that_the_code_contradicts_is_an_error(monkeypatch):
