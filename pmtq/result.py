@@ -1,6 +1,6 @@
 """All that can be asked of results: of one (``AsyncResult``), of one that ran here (``EagerResult``), of several together.
 
-One result is told in ``promise``; here stands what is built on it.
+One result is told in ``promise`` and ``async_result``; here stands what is built on it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 from pmtq import current, exceptions
+from pmtq.async_result import AsyncResult
 from pmtq.backend import Backend
 from pmtq.clock import now
-from pmtq.promise import AsyncResult, allow_join_result, denied_join_result, require_may_join
+from pmtq.joining import allow_join_result, denied_join_result, require_may_join
 from pmtq.records import StateRecord, TaskRecord, new_task_id, timestamp
 from pmtq.states import EXCEPTION_STATES, SUCCESS
 

@@ -114,7 +114,7 @@ def test_the_files_and_functions_on_the_way_of_a_task_are_where_the_readme_says(
         "pmtq/ledger", "Ledger.apply",
         "pmtq/worker/consumer", "Consumer.run", "pmtq/execute",
         "pmtq/backend", "Backend.wait",
-        "pmtq/promise", "AsyncResult.get",
+        "pmtq/promise", "Promise.get",
         "pmtq/sealing",
     ]  # fmt: skip
 
