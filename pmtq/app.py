@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from pmtq import current, loading, signals
+from pmtq.announcing import announce, announce_all
 from pmtq.arguments import require_json_arguments
 from pmtq.backend import Backend
 from pmtq.broker import Broker
@@ -31,7 +32,6 @@ from pmtq.exceptions import NotRegistered, NotSerializable
 from pmtq.folder import DEFAULT_URL, Folder
 from pmtq.fork import put_in_order_after_fork
 from pmtq.periodic import PeriodicTask, from_signature
-from pmtq.records import TaskRecord
 from pmtq.request import directly, running
 from pmtq.result import AsyncResult, EagerResult, GroupResult
 from pmtq.routes import Router
@@ -43,27 +43,6 @@ from pmtq.workflow import Call, in_safe_order
 P = ParamSpec("P")
 R = TypeVar("R")
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
-
-
-def _announce(signal: signals.Signal, record: TaskRecord, queue: str) -> None:
-    """Tell receivers about a record; what they put into ``headers`` goes along with it."""
-    args, kwargs = record.arguments()
-    headers = {
-        "id": record.task_id, "task": record.function, "shadow": record.shadow or None, "group": record.group_id or None,
-        "root_id": record.root_id or record.task_id, "parent_id": record.parent_id or None,
-        "eta": record.eta or None, "expires": record.expires or None, "retries": record.retries,
-        "timelimit": [record.time_limit or None, record.soft_time_limit or None],
-        "argsrepr": repr(tuple(args)), "kwargsrepr": repr(dict(kwargs)), "ignore_result": bool(record.ignore_result),
-    }  # fmt: skip
-    own = set(headers)
-    headers |= record.headers or {}
-    about: dict[str, Any] = {"body": (args, kwargs, {}), "exchange": "", "routing_key": queue, "headers": headers}
-    if signal is signals.before_task_publish:
-        about |= {"properties": {"priority": record.priority}, "declare": [], "retry_policy": None}
-    signal.send(record.function, **about)
-    added = {name: value for name, value in headers.items() if name not in own}
-    require_json_arguments(record.function, (), {"headers": added})
-    record.headers = added or None
 
 
 class _Usual(NamedTuple):
@@ -327,14 +306,14 @@ class PMTQ:
             return cast("AsyncResult[Any]", self.conductor.send(sig, options={**options}))
         record, queue, durable = self.record_of(task or name, args, kwargs, options)
         if signals.before_task_publish.receivers:
-            _announce(signals.before_task_publish, record, queue)
+            announce(signals.before_task_publish, record, queue)
         try:
             self.broker.publish(record, queue, durable=durable)
         except NotSerializable:
             require_json_arguments(name, *record.arguments())  # says which of them it is
             raise
         if signals.after_task_publish.receivers:
-            _announce(signals.after_task_publish, record, queue)
+            announce(signals.after_task_publish, record, queue)
         return AsyncResult(record.task_id, self.backend, name, self)
 
     def send_tasks(self, calls: Iterable[tuple[Any, ...]]) -> list[AsyncResult[Any]]:
@@ -344,9 +323,9 @@ class PMTQ:
         If one of them is refused, nothing was queued.
         """
         made = [self.record_of(*call) for call in calls]
-        self._announce(signals.before_task_publish, made)
+        announce_all(signals.before_task_publish, made)
         self.broker.publish_all(made)
-        self._announce(signals.after_task_publish, made)
+        announce_all(signals.after_task_publish, made)
         return [AsyncResult(record.task_id, self.backend, record.function, self) for record, _, _ in made]
 
     @cached_property
@@ -356,9 +335,9 @@ class PMTQ:
 
     def post(self, calls: list[Call]) -> None:
         """Publish records that may wait for each other, so that a crash strands none."""
-        self._announce(signals.before_task_publish, calls)
+        announce_all(signals.before_task_publish, calls)
         self.broker.publish_in_turn(in_safe_order(calls))
-        self._announce(signals.after_task_publish, calls)
+        announce_all(signals.after_task_publish, calls)
 
     def signature(self, *args: Any, **options: Any) -> Signature:
         """Return a signature that belongs to this app; see ``canvas.signature``."""
@@ -389,11 +368,6 @@ class PMTQ:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         known = ", ".join(sorted(self.tasks)) or "none"
         raise NotRegistered(f"no task is called {name!r}; this app has: {known}.{hint}", name, tuple(self.tasks))
-
-    def _announce(self, signal: signals.Signal, made: Iterable[tuple[TaskRecord, str, bool]]) -> None:
-        if signal.receivers:
-            for record, queue, _ in made:
-                _announce(signal, record, queue)
 
     def _make_task(
         self, function: Callable[P, R], base: type[TaskOf[..., Any]] | None = None, **options: Any
