@@ -9,36 +9,32 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from pmtq import current, loading, signals
+from pmtq import current, signals
 from pmtq.announcing import announce, announce_all
 from pmtq.arguments import require_json_arguments
 from pmtq.backend import Backend
 from pmtq.broker import Broker
 from pmtq.call_options import CallOptions, fill_in
 from pmtq.calls import adopt, new_record
-from pmtq.canvas import Signature, signature
+from pmtq.canvas import Signature
 from pmtq.clock import now
-from pmtq.conductor import Conductor
-from pmtq.conf import Settings
-from pmtq.control import Control
-from pmtq.eager import run_here
+from pmtq.conductor import Workflows
+from pmtq.configuring import Configurable
+from pmtq.doors import Doors
 from pmtq.exceptions import NotRegistered, NotSerializable
 from pmtq.folder import DEFAULT_URL, Folder
 from pmtq.fork import put_in_order_after_fork
-from pmtq.periodic import PeriodicTask, from_signature
-from pmtq.request import directly, running
-from pmtq.result import AsyncResult, EagerResult, GroupResult
+from pmtq.periodic import PeriodicTasks
+from pmtq.request import running
+from pmtq.result import AsyncResult
 from pmtq.routes import Router
-from pmtq.schedules import BaseSchedule
 from pmtq.task import Task as TaskOf
-from pmtq.timetable import Missed
-from pmtq.workflow import Call, in_safe_order
+from pmtq.workflow import Call
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,8 +53,12 @@ class _Usual(NamedTuple):
     has_routes: bool
 
 
-class PMTQ:
-    """A task queue in one folder, and the tasks that are known by name."""
+class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
+    """A task queue in one folder, and the tasks that are known by name.
+
+    Here is what posts a call. How it is set up stands in ``Configurable``, what runs by the clock in ``PeriodicTasks``,
+    and the ways to everything else in ``Workflows`` and ``Doors``.
+    """
 
     def __init__(
         self,
@@ -83,26 +83,13 @@ class PMTQ:
         """
         self.main = main
         self._broker_url = ""
-        self.conf = Settings()
-        self.conf.update(settings)
-        self.conf.update({key: value for key, value in (("broker_url", broker), ("result_backend", backend)) if value})
-        if config_source is not None:
-            self.config_from_object(config_source)
+        urls = {"broker_url": broker, "result_backend": backend}
+        super().__init__(include, config_source, settings, {name: url for name, url in urls.items() if url})
         if task_cls is not None:
             self.Task = resolve_name(task_cls) if isinstance(task_cls, str) else task_cls
-        self.include = [name for name in include if name]
         self.durable = durable
-        self.tasks: dict[str, TaskOf[..., Any]] = {}
         self.router = Router(self.conf)
         self._usual = _Usual(-1, "", 0, inherits=False, has_routes=False)
-        self.on_configure = signals.Signal("on_configure")
-        self.on_after_configure = signals.Signal("on_after_configure")
-        self.on_after_finalize = signals.Signal("on_after_finalize")
-        self.on_after_fork = signals.Signal("on_after_fork")
-        self.periodic: dict[str, PeriodicTask] = {}
-        """What ``add_periodic_task`` was told, by name; ``conf.beat_schedule`` has the others."""
-        self._packages: list[Callable[[], list[str]]] = []
-        self._is_final = False
         put_in_order_after_fork(self, last=True)  # receivers may use the app
         current.enter(self, newest=set_as_current)
 
@@ -117,11 +104,6 @@ class PMTQ:
         for used in ("folder", "broker", "backend"):  # made already if the module sent a task while it was imported
             vars(self).pop(used, None)
         self._broker_url = url
-
-    @cached_property
-    def control(self) -> Control:
-        """What may be set while workers run: revoke a task, pause a queue, limit a rate."""
-        return Control(self)
 
     @cached_property
     def folder(self) -> Folder:
@@ -164,118 +146,6 @@ class PMTQ:
         task.bind_to(self)
         self.tasks[task.name] = task
         return task
-
-    def config_from_object(
-        self,
-        source: object,
-        *,
-        silent: bool = False,
-        force: bool = False,  # noqa: ARG002  (Celery's signature)
-        namespace: str = "",
-    ) -> None:
-        """Take the settings that are attributes of ``source``: an object, or the name of a module, ``celeryconfig``.
-
-        With a ``namespace`` those that begin with it: ``namespace="CELERY"`` takes ``CELERY_TASK_ROUTES``. A module that
-        is not there is an error unless ``silent``. ``force`` changes nothing: it is read at once anyway.
-        """
-        self.conf.from_object(source, namespace=namespace, silent=silent)
-
-    def config_from_envvar(
-        self,
-        variable: str,
-        *,
-        silent: bool = False,
-        force: bool = False,  # noqa: ARG002  (Celery's signature)
-    ) -> None:
-        """Take the settings of the module that the environment variable names."""
-        self.conf.from_envvar(variable, silent=silent)
-
-    def autodiscover_tasks(
-        self,
-        packages: Iterable[str] | Callable[[], Iterable[str]] = (),
-        related_name: str | None = "tasks",
-        *,
-        force: bool = False,
-    ) -> None:
-        """Have a worker import the module called ``related_name`` of each package, where there is one.
-
-        ``force`` imports them here and now.
-        """
-
-        def found() -> list[str]:
-            names = packages() if callable(packages) else packages
-            return loading.related(names, related_name)
-
-        self._packages.append(found)
-        if force:
-            loading.import_all(found())
-
-    def modules(self) -> list[str]:
-        """Return the names of the modules a worker imports for their tasks."""
-        named = [*self.include, *(self.conf.include or ()), *(self.conf.imports or ())]
-        return list(dict.fromkeys([*filter(None, named), *(name for found in self._packages for name in found())]))
-
-    def add_periodic_task(
-        self,
-        schedule: BaseSchedule | timedelta | float | str,
-        sig: Any,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        *,
-        missed: Missed | None = None,
-        **options: Any,
-    ) -> str:
-        """Have the scheduler (``pmtq beat``) post a task by the clock; return the entry's name in ``schedule.json``.
-
-        ``schedule`` is one of ``pmtq.schedules``, or seconds; ``sig`` a task, a signature or a task's name. ``missed``
-        says what is done about runs that no scheduler was there for: one is made for all of them (``once``), none
-        (``skip``), or each is made (``all``). Further options are those of ``apply_async``.
-        """
-        call, task = from_signature(schedule, sig, args, kwargs, options, missed, self)
-        self.periodic[name or call] = task
-        return name or call
-
-    def finalize(self) -> None:
-        """Tell receivers that the app is complete, once; a worker does it when it has imported the tasks."""
-        if not self._is_final:
-            self._is_final = True
-            for task in self.tasks.values():
-                task.take_annotations()
-            for signal in (self.on_configure, self.on_after_configure, self.on_after_finalize):
-                signal.send(self)
-
-    def start(self, argv: list[str] | None = None) -> None:
-        """Be the command ``pmtq -A`` this app: ``python -m proj.celery worker -l info``. Ends the program."""
-        from pmtq.cli import start  # noqa: PLC0415  (this is the door itself; a client never opens it)
-
-        loading.give_main_its_name()
-        start(self, argv)
-
-    def worker_main(self, argv: list[str] | None = None) -> None:
-        """Be the command ``pmtq -A`` this app ``worker``."""
-        self.start(["worker", *(argv or [])])
-
-    def set_current(self) -> None:
-        """Be the one that ``current_app`` and ``shared_task`` mean."""
-        current.enter(self)
-
-    set_default = set_current
-
-    @property
-    def current_task(self) -> TaskOf[..., Any] | None:
-        """The task that runs here; None outside of tasks."""
-        called: TaskOf[..., Any] | None = directly.get()
-        claim = running.get()
-        return called or (self.tasks.get(claim.record.function) if claim else None)
-
-    def now(self) -> datetime:
-        """Return the time, in the time zone of the settings."""
-        return datetime.fromtimestamp(now(), self.conf.zone)
-
-    def after_fork(self) -> None:
-        """Tell receivers that this is a forked child, in which the app's files have been put in order."""
-        self.on_after_fork.send(self)
 
     def close(self) -> None:
         """End the watcher and close the files; the next use opens them again."""
@@ -328,37 +198,9 @@ class PMTQ:
         announce_all(signals.after_task_publish, made)
         return [AsyncResult(record.task_id, self.backend, record.function, self) for record, _, _ in made]
 
-    @cached_property
-    def conductor(self) -> Conductor:
-        """Who posts workflows, or runs them here."""
-        return Conductor(self)
-
-    def post(self, calls: list[Call]) -> None:
-        """Publish records that may wait for each other, so that a crash strands none."""
-        announce_all(signals.before_task_publish, calls)
-        self.broker.publish_in_turn(in_safe_order(calls))
-        announce_all(signals.after_task_publish, calls)
-
-    def signature(self, *args: Any, **options: Any) -> Signature:
-        """Return a signature that belongs to this app; see ``canvas.signature``."""
-        return signature(*args, **{"app": self, **options})
-
-    def GroupResult(self, id: str, results: Iterable[Any] = (), parent: Any = None) -> GroupResult:  # noqa: A002, N802
-        """Return several results as those of one group."""
-        return GroupResult(id, results, parent, self)
-
     def AsyncResult(self, id: str, task_name: str = "") -> AsyncResult[Any]:  # noqa: A002, N802  (Celery's names)
         """Return the promise of a task of which only the id is known."""
         return AsyncResult(id, self.backend, task_name, self)
-
-    def run_here(
-        self, task: TaskOf[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Any
-    ) -> EagerResult[Any]:
-        """Run a task in this process, as ``Task.apply`` says."""
-        if options.get("link") or options.get("link_error"):
-            sig = Signature(task, args, kwargs, app=self)
-            return cast("EagerResult[Any]", self.conductor.run_here(sig, options=options))
-        return run_here(task, args, kwargs, options)
 
     def find_task(self, name: str) -> TaskOf[..., Any]:
         """Return the task registered under ``name``; raises ``NotRegistered`` with the nearest names."""

@@ -1,24 +1,31 @@
 """Has workflows done for an app: posts their steps, or runs them in this process.
 
+``Conductor`` does it, and ``Workflows`` is what the app itself has of it, as ``composing`` is what a task has.
+
 It does not know shapes nor files: ``canvas`` lays a shape out as steps, ``workflow`` makes records of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from pmtq import signals
+from pmtq.announcing import announce_all
 from pmtq.backend import Backend
-from pmtq.canvas import Signature
+from pmtq.broker import Broker
+from pmtq.canvas import Signature, signature
 from pmtq.claim import Claim
 from pmtq.conf import Settings
-from pmtq.eager import run_calls_here, run_workflow_here
+from pmtq.eager import run_calls_here, run_here, run_workflow_here
 from pmtq.exceptions import Replaced
 from pmtq.plan import Node
 from pmtq.request import running
-from pmtq.result import AsyncResult
-from pmtq.workflow import Call, add_to_chord, calls_of, lay_out, promise_of, replace
+from pmtq.result import AsyncResult, EagerResult, GroupResult
+from pmtq.task import Task
+from pmtq.workflow import Call, add_to_chord, calls_of, in_safe_order, lay_out, promise_of, replace
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -38,6 +45,18 @@ class App(Protocol):
 
     def post(self, calls: list[Call]) -> None:
         """Publish records that may wait for each other."""
+
+
+class Posting(App, Protocol):
+    """What is needed of one that posts."""
+
+    @property
+    def broker(self) -> Broker:
+        """Where records are published."""
+
+    @property
+    def conductor(self) -> Conductor:
+        """Who posts workflows, or runs them here."""
 
 
 class Conductor:
@@ -94,3 +113,35 @@ class Conductor:
             return run_calls_here(self._app, calls, node)
         self._app.post(calls)
         return self.promise_of(node)
+
+
+class Workflows:
+    """What ``PMTQ`` has of the language of workflows."""
+
+    @cached_property
+    def conductor(self: App) -> Conductor:
+        """Who posts workflows, or runs them here."""
+        return Conductor(self)
+
+    def post(self: Posting, calls: list[Call]) -> None:
+        """Publish records that may wait for each other, so that a crash strands none."""
+        announce_all(signals.before_task_publish, calls)
+        self.broker.publish_in_turn(in_safe_order(calls))
+        announce_all(signals.after_task_publish, calls)
+
+    def signature(self, *args: Any, **options: Any) -> Signature:
+        """Return a signature that belongs to this app; see ``canvas.signature``."""
+        return signature(*args, **{"app": self, **options})
+
+    def GroupResult(self, id: str, results: Iterable[Any] = (), parent: Any = None) -> GroupResult:  # noqa: A002, N802
+        """Return several results as those of one group."""
+        return GroupResult(id, results, parent, self)
+
+    def run_here(
+        self: Posting, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Any
+    ) -> EagerResult[Any]:
+        """Run a task in this process, as ``Task.apply`` says."""
+        if options.get("link") or options.get("link_error"):
+            sig = Signature(task, args, kwargs, app=self)
+            return cast("EagerResult[Any]", self.conductor.run_here(sig, options=options))
+        return run_here(task, args, kwargs, options)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from functools import cached_property
 from typing import Any, NamedTuple, get_args
 
 from pmtq.exceptions import ImproperlyConfigured
@@ -31,6 +33,36 @@ class PeriodicTask(NamedTuple):
     """What is done about missed runs; None leaves that to ``schedule.json``."""
     workflow: Any = None
     """The signature to be sent instead, if it is a chain, a group or a chord."""
+
+
+class PeriodicTasks:
+    """What ``PMTQ`` has for declaring such tasks."""
+
+    @cached_property
+    def periodic(self) -> dict[str, PeriodicTask]:
+        """What ``add_periodic_task`` was told, by name; ``conf.beat_schedule`` has the others."""
+        return {}
+
+    def add_periodic_task(
+        self,
+        schedule: BaseSchedule | timedelta | float | str,
+        sig: Any,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        *,
+        missed: Missed | None = None,
+        **options: Any,
+    ) -> str:
+        """Have the scheduler (``pmtq beat``) post a task by the clock; return the entry's name in ``schedule.json``.
+
+        ``schedule`` is one of ``pmtq.schedules``, or seconds; ``sig`` a task, a signature or a task's name. ``missed``
+        says what is done about runs that no scheduler was there for: one is made for all of them (``once``), none
+        (``skip``), or each is made (``all``). Further options are those of ``apply_async``.
+        """
+        call, task = from_signature(schedule, sig, args, kwargs, options, missed, self)
+        self.periodic[name or call] = task
+        return name or call
 
 
 def from_settings(schedules: Mapping[str, Any] | None, app: Any) -> dict[str, PeriodicTask]:
