@@ -1,10 +1,9 @@
 """The client's side of the results: what state a task is in, and waiting until it has ended.
 
-1. The state of a task is its last line in the results, or its first final one.
-2. Waiting is woken by a change of the file; all waiting threads of a process share one watcher.
-3. An id of which nothing is known is PENDING: it may be sent a moment from now, by somebody else.
+1. Waiting is woken by a change of the file; all waiting threads of a process share one watcher.
+2. An id of which nothing is known is PENDING: it may be sent a moment from now, by somebody else.
 
-It does not know the queue.
+It does not know the queue, nor which line of the results it is that decides: ``index`` finds that.
 """
 
 from __future__ import annotations
@@ -14,18 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from pmtq.archive import lines_about, state_in
+from pmtq.archive import lines_about
 from pmtq.callbacks import Callbacks
 from pmtq.clock import now
 from pmtq.exceptions import ResultsDisabled
 from pmtq.folder import Folder
 from pmtq.fork import put_in_order_after_fork
+from pmtq.index import GONE, Index
 from pmtq.journal import Journal
-from pmtq.records import StateRecord, decode_state, encode_lines, timestamp
-from pmtq.states import ERASED, FINAL_STATES, FORGOTTEN, PENDING, WAITING_STATES
+from pmtq.records import StateRecord, encode_lines, timestamp
+from pmtq.states import FINAL_STATES, FORGOTTEN, PENDING, WAITING_STATES
 from pmtq.watch import Watch
-
-_GONE = frozenset({FORGOTTEN, ERASED})
 
 
 class Backend:
@@ -39,11 +37,11 @@ class Backend:
         self.folder = folder
         self._keeps_values = keeps_values
         self._journal = Journal(folder.results)
+        self._index = Index(folder, self._journal)
         self._lock = threading.Lock()
         self._watch: Watch | None = None
         self.callbacks = Callbacks(self.ended, lambda: self._looks(None))
         """Who wants to be called when a task has ended."""
-        self._rewind(0)
         put_in_order_after_fork(self)
 
     def after_fork(self) -> None:
@@ -52,28 +50,10 @@ class Backend:
         self._watch = None
         self.callbacks.after_fork()
 
-    def _rewind(self, inode: int) -> None:
-        self._inode = inode
-        self._offset = 0
-        self._final: dict[str, int] = {}
-        """Where in the file the first final line of a task begins."""
-        self._open: dict[str, int] = {}
-        """Where the last line of a task begins that has no final one."""
-        self._forgotten: set[str] = set()
-        """Ids of tasks whose result is not to be known any more."""
-        self._absent: set[str] = set()
-        """Ids that were looked for in the sealed results in vain."""
-
     def state(self, task_id: str) -> StateRecord:
         """Return the deciding line of the task; one that says PENDING if there is none or nobody holds the task."""
         with self._lock:
-            self._catch_up()
-            offset = self._final.get(task_id, self._open.get(task_id, -1))
-            if task_id in self._forgotten:
-                return StateRecord(task_id, PENDING)
-            if offset < 0:
-                return next(self._from_sealed({task_id}), StateRecord(task_id, PENDING))
-            state = decode_state(self._journal.read_line(offset))
+            state = self._index.state(task_id)
         if state.status in WAITING_STATES:
             return StateRecord(task_id, PENDING, attempt=state.attempt, retries=state.retries)
         return state
@@ -83,16 +63,8 @@ class Backend:
 
         However many they are, each file is read once at most.
         """
-        left = set(task_ids)
         with self._lock:
-            self._catch_up()
-            left -= self._forgotten
-            here = sorted(left & self._final.keys(), key=self._final.__getitem__)
-            elsewhere = left - self._final.keys() - self._open.keys()
-            return [
-                *self._from_sealed(elsewhere),
-                *(decode_state(self._journal.read_line(self._final[task_id])) for task_id in here),
-            ]
+            return self._index.ended(task_ids)
 
     def require_values(self, task_id: str) -> None:
         """Raise ``ResultsDisabled`` if waiting for what the task returns would be in vain."""
@@ -109,12 +81,10 @@ class Backend:
 
     def history(self, task_id: str) -> list[StateRecord]:
         """Return every line about the task, oldest first, from when it was last forgotten."""
-        with self._lock:
-            self._catch_up()
-            paths = [*reversed(self.folder.sealed_results()), self.folder.results]
+        paths = [*reversed(self.folder.sealed_results()), self.folder.results]
         found: list[StateRecord] = []
         for state in (state for path in paths for state in lines_about(task_id, Journal(path))):
-            found = [] if state.status in _GONE else [*found, state]
+            found = [] if state.status in GONE else [*found, state]
         return found
 
     def forget(self, task_id: str) -> None:
@@ -160,8 +130,7 @@ class Backend:
     def was_forgotten(self, task_id: str) -> bool:
         """Say whether the task's result was forgotten, as far as the newest results tell."""
         with self._lock:
-            self._catch_up()
-            return task_id in self._forgotten
+            return self._index.was_forgotten(task_id)
 
     def close(self) -> None:
         """End the watcher and close the file."""
@@ -185,9 +154,9 @@ class Backend:
             return
         watch, told = self._watcher(), True
         while True:
-            seen, before = watch.seen(), self._offset
+            seen, before = watch.seen(), self._index.offset
             yield
-            if not told and self._offset != before:
+            if not told and self._index.offset != before:
                 watch.found_by_looking()
             left = deadline - time.monotonic()
             if left <= 0:
@@ -200,52 +169,3 @@ class Backend:
                 self.folder.make()
                 self._watch = Watch(self.folder.path, frozenset({self.folder.results.name}))
             return self._watch
-
-    def _catch_up(self) -> None:
-        """Index the lines that were appended since last time."""
-        inode = self._journal.refresh()
-        if inode != self._inode or (inode and self._journal.size() < self._offset):
-            self._rewind(inode)
-        if not inode:
-            return
-        while lines := self._journal.read(self._offset):
-            for line in lines.splitlines(keepends=True):
-                self._note(line)
-                self._offset += len(line)
-
-    def _note(self, line: bytes) -> None:
-        state = state_in(line)
-        if state is None or not state.task_id:
-            return
-        task_id = state.task_id
-        if state.status in _GONE:
-            self._forgotten.add(task_id)
-            self._open.pop(task_id, None)
-        elif task_id in self._final:
-            return
-        elif state.status in FINAL_STATES:
-            self._final[task_id] = self._offset
-            self._open.pop(task_id, None)
-        else:
-            self._open[task_id] = self._offset
-
-    def _from_sealed(self, task_ids: set[str]) -> Iterator[StateRecord]:
-        """Yield those final lines that stand in the sealed results, newest first; a search in vain is remembered."""
-        left = task_ids - self._absent
-        for path in self.folder.sealed_results() if left else ():
-            last = _last_words(lines_about(left, Journal(path)))
-            left -= last.keys()
-            self._absent |= {task_id for task_id, state in last.items() if state.status in _GONE}
-            yield from (state for state in last.values() if state.status not in _GONE)
-        self._absent |= left
-
-
-def _last_words(states: Iterable[StateRecord]) -> dict[str, StateRecord]:
-    """Return of each task that has ended the line that counts: the first final one, or that it was forgotten."""
-    found: dict[str, StateRecord] = {}
-    for state in states:
-        if state.status in _GONE:
-            found[state.task_id] = state
-        elif state.status in FINAL_STATES:
-            found.setdefault(state.task_id, state)
-    return found
