@@ -26,8 +26,8 @@ from typing import NamedTuple
 from pmtq import clock, disk, periodic, signals
 from pmtq.app import PMTQ
 from pmtq.exceptions import ImproperlyConfigured, OperationalError, PmtqError
+from pmtq.ids import new_task_id
 from pmtq.periodic import PeriodicTask
-from pmtq.records import new_task_id
 from pmtq.schedules import BaseSchedule, crontab, from_text, maybe_schedule, schedule, solar
 from pmtq.states import PENDING
 from pmtq.timetable import FILE_NAME, Entry, Timetable, text_of

@@ -10,8 +10,9 @@ from typing import Any
 
 from pmtq.arguments import require_json_arguments
 from pmtq.claim import Claim
+from pmtq.ids import new_task_id
 from pmtq.jsonable import PLAIN
-from pmtq.records import TaskRecord, new_task_id, timestamp
+from pmtq.records import TaskRecord, timestamp
 
 
 def new_record(name: str, args: Iterable[Any], kwargs: Mapping[str, Any] | None, now: float) -> TaskRecord:

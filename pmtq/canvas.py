@@ -15,8 +15,8 @@ from copy import deepcopy
 from typing import Any, ClassVar, Self, cast
 
 from pmtq import current
+from pmtq.ids import new_task_id
 from pmtq.plan import Feed, Node, Plan, Step
-from pmtq.records import new_task_id
 
 CALLBACKS = ("link", "link_error")
 _END = ("task_id", "group_id")

@@ -18,8 +18,9 @@ from pmtq.archive import all_lines, call_of
 from pmtq.backend import Backend
 from pmtq.exceptions import PmtqError
 from pmtq.folder import DEFAULT_QUEUE, Folder
+from pmtq.ids import new_task_id
 from pmtq.journal import Journal
-from pmtq.records import StateRecord, TaskRecord, epoch, new_task_id
+from pmtq.records import StateRecord, TaskRecord, epoch
 from pmtq.scan import DERIVED_ID, Fault, Scanner, with_task_id
 from pmtq.states import EXCEPTION_STATES, FAILURE, FINAL_STATES, FORGOTTEN, REJECTED, REVOKED
 from pmtq.steps import CULPRIT

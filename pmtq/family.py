@@ -15,9 +15,10 @@ import msgspec
 
 from pmtq.archive import all_lines
 from pmtq.folder import Folder
+from pmtq.ids import ids_in
 from pmtq.journal import Journal
 from pmtq.reader import QueueReader
-from pmtq.records import TaskRecord, ids_in
+from pmtq.records import TaskRecord
 from pmtq.states import FINAL_STATES, PENDING, WAITING_STATES
 
 

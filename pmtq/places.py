@@ -13,8 +13,9 @@ from heapq import heappop, heappush
 
 import msgspec
 
+from pmtq.ids import ids_in
 from pmtq.ledger import Ledger
-from pmtq.records import StateRecord, due, ids_in
+from pmtq.records import StateRecord, due
 from pmtq.states import FINAL_STATES, RETRY, STARTED
 from pmtq.steps import is_decisive
 

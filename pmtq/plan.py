@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pmtq.records import ids_in, new_task_id
+from pmtq.ids import ids_in, new_task_id
 from pmtq.steps import GATHER
 
 

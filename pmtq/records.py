@@ -10,17 +10,13 @@ It does not know about files: a record here is a typed struct on one side and a 
 
 from __future__ import annotations
 
-import os
-import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-
-from pmtq.fork import put_in_order_after_fork
 
 MAX_RECORD_BYTES = 1024 * 1024
 FORMAT_VERSION = 1
@@ -164,39 +160,6 @@ decode_task = msgspec.json.Decoder(TaskRecord).decode
 """Turn one line into a TaskRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
 decode_state = msgspec.json.Decoder(StateRecord).decode
 """Turn one line into a StateRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
-
-
-class _Ids(random.Random):
-    """Random numbers of our own: a program that seeds Python's to repeat itself must not repeat task ids."""
-
-    def after_fork(self) -> None:
-        """Go on with other numbers than the parent does."""
-        self.seed(os.urandom(32))
-
-
-_ids = _Ids(os.urandom(32))
-put_in_order_after_fork(_ids)
-
-
-def ids_in(tree: object) -> Iterator[str]:
-    """Yield the ids in a tree such as ``after`` holds: one id, or a list of trees; anything else is passed over."""
-    left = [tree]
-    while left:
-        one = left.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, list):
-            left += reversed(one)
-
-
-def is_tree(value: object) -> bool:
-    """Say whether a value is a tree of ids, as ``after`` must be."""
-    return all(map(is_tree, value)) if isinstance(value, list) else isinstance(value, str)
-
-
-def new_task_id() -> str:
-    """Return 22 random hexadecimal digits: 88 bits, so that two never meet by chance."""
-    return f"{_ids.getrandbits(88):022x}"
 
 
 def timestamp(at: float) -> str:

@@ -15,8 +15,9 @@ from pmtq import current, exceptions
 from pmtq.async_result import AsyncResult
 from pmtq.backend import Backend
 from pmtq.clock import now
+from pmtq.ids import new_task_id
 from pmtq.joining import allow_join_result, denied_join_result, require_may_join
-from pmtq.records import StateRecord, TaskRecord, new_task_id, timestamp
+from pmtq.records import StateRecord, TaskRecord, timestamp
 from pmtq.states import EXCEPTION_STATES, SUCCESS
 
 __all__ = [

@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
+from pmtq.ids import is_tree
 from pmtq.jsonable import MAX_NESTING
-from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoch, is_tree
+from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoch
 
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 _USE_A_FILE = "Put the data into a file and send its path"

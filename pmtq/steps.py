@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from pmtq.ids import ids_in
 from pmtq.jsonable import PLAIN
-from pmtq.records import StateRecord, TaskRecord, encode, ids_in
+from pmtq.records import StateRecord, TaskRecord, encode
 from pmtq.states import ERASED, FAILURE, IGNORED, SUCCESS
 
 GATHER = "pmtq.gather"

@@ -17,8 +17,9 @@ from pmtq.canvas import Signature, chain
 from pmtq.claim import Claim
 from pmtq.clock import now
 from pmtq.exceptions import ImproperlyConfigured, Replaced
+from pmtq.ids import ids_in, new_task_id
 from pmtq.plan import Feed, Node, Plan, Step
-from pmtq.records import TaskRecord, ids_in, new_task_id, timestamp
+from pmtq.records import TaskRecord, timestamp
 from pmtq.result import AsyncResult, GroupResult
 from pmtq.steps import GATHER
 

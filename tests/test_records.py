@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from datetime import UTC, datetime
 
 import pytest
@@ -17,7 +16,6 @@ from pmtq.records import (
     encode,
     encode_lines,
     epoch,
-    new_task_id,
     timestamp,
 )
 
@@ -65,13 +63,6 @@ def test_keys_of_another_version_do_not_hinder_reading():
     line = b'{"task_id":"1","function":"f","colour":"red","v":2}'
 
     assert decode_task(line) == TaskRecord(task_id="1", function="f", v=2)
-
-
-def test_an_id_is_22_hexadecimal_digits_and_new_each_time():
-    ids = {new_task_id() for _ in range(1000)}
-
-    assert len(ids) == 1000
-    assert all(re.fullmatch("[0-9a-f]{22}", one) for one in ids)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ from pmtq.cli.options import client_app, takes_app
 from pmtq.cli.send import call_arguments, number_or_text
 from pmtq.cli.text import arguments, as_json, duration, table, visible
 from pmtq.exceptions import ImproperlyConfigured, NotRegistered, OperationalError
+from pmtq.ids import new_task_id
 from pmtq.lock import is_free
-from pmtq.records import new_task_id
 from pmtq.schedules import from_text
 from pmtq.timetable import Entry, Missed, Timetable, parse_time
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pmtq.broker import Broker
 from pmtq.folder import Folder
-from pmtq.records import TaskRecord, new_task_id, timestamp
+from pmtq.ids import new_task_id
+from pmtq.records import TaskRecord, timestamp
 
 PIECE = 4 * 1024 * 1024
 AT_ONCE = 10_000
