@@ -137,29 +137,15 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
             return partial(self._make_task, **options)
         return self._make_task(function, **options)
 
-    Task: type[TaskOf[..., Any]] = TaskOf
-    """The class of tasks, to be subclassed, ``class Resize(app.Task)``, or replaced by one's own, ``app.Task = Own``."""
-
-    def register_task(self, task: TaskOf[P, R] | type[TaskOf[P, R]]) -> TaskOf[P, R]:
-        """Have ``task``, a class with a ``run`` of its own or an instance of one, called by its name."""
-        task = task() if isinstance(task, type) else task
-        task.bind_to(self)
+    def _make_task(
+        self, function: Callable[P, R], base: type[TaskOf[..., Any]] | None = None, **options: Any
+    ) -> TaskOf[P, R]:
+        task = cast("TaskOf[P, R]", (base or self.Task)(self, function, **options))
         self.tasks[task.name] = task
         return task
 
-    def close(self) -> None:
-        """End the watcher and close the files; the next use opens them again."""
-        for used in ("broker", "backend"):
-            if made := vars(self).pop(used, None):
-                made.close()
-
-    def __enter__(self) -> Self:
-        """Use it for a while."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
+    Task: type[TaskOf[..., Any]] = TaskOf
+    """The class of tasks, to be subclassed, ``class Resize(app.Task)``, or replaced by one's own, ``app.Task = Own``."""
 
     def send_task(
         self,
@@ -185,38 +171,6 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
         if signals.after_task_publish.receivers:
             announce(signals.after_task_publish, record, queue)
         return AsyncResult(record.task_id, self.backend, name, self)
-
-    def send_tasks(self, calls: Iterable[tuple[Any, ...]]) -> list[AsyncResult[Any]]:
-        """Post many calls, those to one queue (and of one priority) in one write, and return their promises in order.
-
-        A call is ``(name or task, args)``, ``(name or task, args, kwargs)`` or ``(name or task, args, kwargs, options)``.
-        If one of them is refused, nothing was queued.
-        """
-        made = [self.record_of(*call) for call in calls]
-        announce_all(signals.before_task_publish, made)
-        self.broker.publish_all(made)
-        announce_all(signals.after_task_publish, made)
-        return [AsyncResult(record.task_id, self.backend, record.function, self) for record, _, _ in made]
-
-    def AsyncResult(self, id: str, task_name: str = "") -> AsyncResult[Any]:  # noqa: A002, N802  (Celery's names)
-        """Return the promise of a task of which only the id is known."""
-        return AsyncResult(id, self.backend, task_name, self)
-
-    def find_task(self, name: str) -> TaskOf[..., Any]:
-        """Return the task registered under ``name``; raises ``NotRegistered`` with the nearest names."""
-        if name in self.tasks:
-            return self.tasks[name]
-        near = difflib.get_close_matches(name, self.tasks, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(sorted(self.tasks)) or "none"
-        raise NotRegistered(f"no task is called {name!r}; this app has: {known}.{hint}", name, tuple(self.tasks))
-
-    def _make_task(
-        self, function: Callable[P, R], base: type[TaskOf[..., Any]] | None = None, **options: Any
-    ) -> TaskOf[P, R]:
-        task = cast("TaskOf[P, R]", (base or self.Task)(self, function, **options))
-        self.tasks[task.name] = task
-        return task
 
     def record_of(
         self,
@@ -259,3 +213,49 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
         priority, inherits = conf.task_default_priority or 0, conf.task_inherit_parent_priority
         self._usual = _Usual(conf.version, conf.task_default_queue, priority, inherits, not self.router.is_plain)
         return self._usual
+
+    def send_tasks(self, calls: Iterable[tuple[Any, ...]]) -> list[AsyncResult[Any]]:
+        """Post many calls, those to one queue (and of one priority) in one write, and return their promises in order.
+
+        A call is ``(name or task, args)``, ``(name or task, args, kwargs)`` or ``(name or task, args, kwargs, options)``.
+        If one of them is refused, nothing was queued.
+        """
+        made = [self.record_of(*call) for call in calls]
+        announce_all(signals.before_task_publish, made)
+        self.broker.publish_all(made)
+        announce_all(signals.after_task_publish, made)
+        return [AsyncResult(record.task_id, self.backend, record.function, self) for record, _, _ in made]
+
+    def AsyncResult(self, id: str, task_name: str = "") -> AsyncResult[Any]:  # noqa: A002, N802  (Celery's names)
+        """Return the promise of a task of which only the id is known."""
+        return AsyncResult(id, self.backend, task_name, self)
+
+    def register_task(self, task: TaskOf[P, R] | type[TaskOf[P, R]]) -> TaskOf[P, R]:
+        """Have ``task``, a class with a ``run`` of its own or an instance of one, called by its name."""
+        task = task() if isinstance(task, type) else task
+        task.bind_to(self)
+        self.tasks[task.name] = task
+        return task
+
+    def find_task(self, name: str) -> TaskOf[..., Any]:
+        """Return the task registered under ``name``; raises ``NotRegistered`` with the nearest names."""
+        if name in self.tasks:
+            return self.tasks[name]
+        near = difflib.get_close_matches(name, self.tasks, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        known = ", ".join(sorted(self.tasks)) or "none"
+        raise NotRegistered(f"no task is called {name!r}; this app has: {known}.{hint}", name, tuple(self.tasks))
+
+    def close(self) -> None:
+        """End the watcher and close the files; the next use opens them again."""
+        for used in ("broker", "backend"):
+            if made := vars(self).pop(used, None):
+                made.close()
+
+    def __enter__(self) -> Self:
+        """Use it for a while."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
