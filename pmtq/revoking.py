@@ -123,7 +123,7 @@ class Revoking:
         while some := list(islice(waiting, BATCH)):
             with self._follower.hold() as ledger:
                 spared = ledger.final | self._follower.in_good_hands().keys()
-                lines = [_revoked(one.task_id, "purged") for one in some if one.task_id not in spared]
+                lines = [_purged(one, ledger.open.get(one.task_id)) for one in some if one.task_id not in spared]
                 self._follower.write(lines)
             count += len({line.task_id for line in lines})
         return count
@@ -241,12 +241,25 @@ def _is_one_of(name: str, queues: Collection[str] | None) -> bool:
 
 
 def _revoked(task_id: str, why: str, last: StateRecord | None = None, record: TaskRecord | None = None) -> StateRecord:
+    record = _as_it_goes_on(record, last) if record else None
     error = {"type": "pmtq.exceptions.TaskRevokedError", "message": why}
     line = StateRecord(task_id, REVOKED, at=timestamp(now()), error=error, record=record)
     line.followers = record.followers if record else None
     if last:
         line.attempt, line.worker, line.retries = last.attempt, last.worker, last.retries
     return line
+
+
+def _purged(record: TaskRecord, last: StateRecord | None) -> StateRecord:
+    """Return the end of one task of many, without its call: a purge is to free room, not to take as much again."""
+    line = _revoked(record.task_id, "purged")
+    line.followers = _as_it_goes_on(record, last).followers
+    return line
+
+
+def _as_it_goes_on(record: TaskRecord, last: StateRecord | None) -> TaskRecord:
+    """Return the call that its next try would make: ``replace`` may have made it another one, with other followers."""
+    return record.changed(last.changes) if last and last.changes else record
 
 
 def _cannot_end(worker: Worker) -> str:

@@ -220,6 +220,35 @@ def test_a_purge_takes_the_queues_it_is_told_with_all_their_priorities(folder, p
     assert hand(queues=["celery", "low"]).run_all() == ["d"]
 
 
+def test_what_waits_for_a_purged_task_hears_of_its_end_also_after_the_results_started_afresh(folder, post, hand):
+    post("first", followers=["next"])
+    post("next", queue="low", after="first")
+    worker = hand("w1")
+
+    assert Revoking(folder).purge(["celery"]) == 1
+    assert worker.run_all() == []
+    with worker.claimer._results.hold():
+        worker.claimer._catch_up()
+        worker.claimer._seal(NOW, renew=True)
+
+    assert hand("w2", queues=["low"]).run_all(NOW + 1) == []
+    assert life(folder, "next") == [("FAILURE", 0)]
+
+
+@pytest.mark.parametrize("call_off", [lambda all_: all_.revoke(["first"]), lambda all_: all_.purge(["celery"])])
+def test_those_hear_of_its_end_that_wait_for_what_a_task_was_to_go_on_as(folder, post, hand, call_off):
+    post("first")
+    worker = hand("w1")
+    worker.claim()
+    again = StateRecord("first", "RETRY", None, 1, worker.name, timestamp(NOW), eta=timestamp(NOW + 9), retries=1)
+    again.changes = {"params": [2], "followers": ["next"]}
+    worker.claimer.exchange([again], NOW)
+
+    call_off(Revoking(folder))
+
+    assert (all_states(folder)[-1]["status"], all_states(folder)[-1]["followers"]) == ("REVOKED", ["next"])
+
+
 def test_a_task_that_hangs_is_ended_with_its_process_and_the_others_run(folder, post, child, hand):
     post("hangs", function="tasks.hang")
     post("b", "c")
