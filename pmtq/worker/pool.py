@@ -17,6 +17,7 @@ import multiprocessing.connection
 import os
 import signal
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
@@ -102,7 +103,7 @@ class _Slot:
     """Nobody is to fill it any more."""
 
 
-class Pool:
+class Pool(ABC):
     """The parent of a worker's children; what kind they are says a subclass."""
 
     def __init__(self, plan: Plan, presence: Presence, shutdown: Shutdown) -> None:
@@ -172,9 +173,9 @@ class Pool:
         self._shutdown.by_command()
         self._end_gently()
 
+    @abstractmethod
     def _make_child(self, number: int) -> Child:
         """Start a child for a place; raises ``OSError``, ``RuntimeError`` or ``PmtqError`` if that is not possible now."""
-        raise NotImplementedError
 
     def _is_over(self) -> bool:
         is_ending = self.plan.burst or self._shutdown.stage > Stage.WORKING
