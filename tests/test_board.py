@@ -63,12 +63,20 @@ def test_while_a_limited_task_runs_its_end_stands_there(board, claim):
 
 
 def test_a_record_too_long_for_the_board_is_left_in_the_queue_file(board, claim):
-    claim.record.params = ["x" * 100_000]
+    claim.record.params = ["x" * module._SIZE]
 
     board.hard_limit("a", 5.0)
 
     line = board.line_at_the_end()
     assert (line.task_id, line.status, line.record) == ("a", FAILURE, None)
+
+
+def test_all_those_stand_there_that_wait_for_the_task_however_many_they_are(board, claim):
+    claim.record.followers = [f"{number:022x}" for number in range(10_000)]
+
+    board.hard_limit("a", 5.0)
+
+    assert board.line_at_the_end().followers == claim.record.followers
 
 
 @pytest.mark.parametrize(("next_look", "pokes"), [(1.0, 0), (60.0, 1)])

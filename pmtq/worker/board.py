@@ -22,7 +22,7 @@ from typing import Any
 
 from pmtq.claim import Claim
 from pmtq.ledger import carry
-from pmtq.records import StateRecord, decode_state, encode
+from pmtq.records import MAX_RECORD_BYTES, StateRecord, decode_state, encode
 from pmtq.request import running
 from pmtq.states import FAILURE
 
@@ -30,7 +30,8 @@ logger = logging.getLogger("pmtq.worker")
 
 _BUSY, _NEXT_LOOK, _DEADLINE, _LENGTH, _LINE = 0, 8, 16, 24, 32
 """Where the fields begin."""
-_SIZE = 64 * 1024
+_SIZE = MAX_RECORD_BYTES + 64 * 1024
+"""Room for the ids of all that a record can name as waiting for it; the system gives memory for what is used of it."""
 _POKE = getattr(signal, "SIGCHLD", None)
 
 
