@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -41,6 +42,8 @@ STAND_BY = 0.25
 """Seconds between two looks of a scheduler that stands by."""
 MISSED_AFTER = 5.0
 """Seconds after its time from which a run counts as missed where missed ones are left out: a takeover takes one."""
+RESTART_AFTER = 1.0
+"""Seconds from one start of a worker's scheduler to the next at least, should it die."""
 _ID_BYTES = 11
 _TOLD_LATE = 1.0
 """Seconds of lateness from which the log mentions it."""
@@ -350,29 +353,62 @@ class Service:
 @contextmanager
 def beside_a_worker(
     app: PMTQ, schedule_filename: str | Path | None = None, *, in_child: bool = False
-) -> Iterator[threading.Event]:
-    """Run the scheduler for a while beside a worker, in a thread; yield the event that ends it earlier.
+) -> Iterator[Callable[[], None] | None]:
+    """Run the scheduler for a while beside a worker, in a thread.
 
-    With ``in_child`` it is a process of its own: a parent that forks is to have no threads. It ends with its parent.
+    With ``in_child`` it is a process of its own: a parent that forks is to have no threads. It ends with its parent, which
+    is to call what is yielded now and then: that replaces it if it has died.
     """
-    stop = threading.Event()
     if in_child and hasattr(os, "fork"):
-        context = multiprocessing.get_context("fork")
-        process = context.Process(target=run_beat_in_child, args=(app, os.getpid(), schedule_filename), name="beat")
-        process.start()
+        child = _BeatProcess(app, schedule_filename)
         try:
-            yield stop
+            yield child.replace_if_dead
         finally:
-            process.terminate()
-            process.join()
+            child.end()
         return
+    stop = threading.Event()
     thread = threading.Thread(target=run_beat, args=(app, stop, schedule_filename), name="pmtq-beat", daemon=True)
     thread.start()
     try:
-        yield stop
+        yield None
     finally:
         stop.set()
         thread.join()
+
+
+class _BeatProcess:
+    """The process in which the scheduler runs, as the worker sees it that has forked it."""
+
+    def __init__(self, app: PMTQ, schedule_filename: str | Path | None) -> None:
+        self._arguments = app, os.getpid(), schedule_filename
+        self._start()
+
+    def replace_if_dead(self) -> None:
+        """Start another one, unless it ended by itself: then it has said why. One that dies at once has to wait a little."""
+        dead = self._process
+        if not dead.exitcode or time.monotonic() < self._began + RESTART_AFTER:
+            return
+        logger.error("The scheduler, process %d, has died with status %d; another is started", dead.pid, dead.exitcode)
+        try:
+            self._start()
+        except OSError as error:
+            logger.error("It cannot be started: %s. Trying again", error.strerror)  # noqa: TRY400  (that says it all)
+
+    def end(self) -> None:
+        """End it, and return when it is gone."""
+        self._process.terminate()
+        self._process.join()
+
+    def _start(self) -> None:
+        self._began = time.monotonic()
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=run_beat_in_child, args=self._arguments, name="beat")
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        try:
+            process.start()  # none is lost before the child answers them
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._process = process
 
 
 def run_beat(

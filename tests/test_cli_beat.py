@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,30 @@ def test_the_scheduler_of_a_killed_worker_ends_with_it(start: Start, here: Folde
     process.kill()
 
     assert eventually(lambda: is_free(here.path / "schedule.json.lock"), 5)
+
+
+def test_the_scheduler_of_a_pool_is_replaced_when_it_is_killed(start: Start, here: Folder) -> None:
+    def number() -> int:
+        """Return the number of the process that fires; 0 while another is just writing."""
+        return int((re.search(r"\d+", lock.read_text()) or "0")[0]) if lock.exists() else 0
+
+    lock = here.path / "schedule.json.lock"
+    process = start("worker", "-A", "planned", "-B", "-c", "2", "-q")
+    assert eventually(lambda: len(read_lines(here.queue())) > 1, 20)
+    for _ in range(2):
+        killed = number()
+        os.kill(killed, signal.SIGKILL)
+        assert eventually(lambda killed=killed: number() not in {0, killed})
+    before = len(all_states(here))
+    assert eventually(lambda: len(all_states(here)) > before + 4, 20)
+    process.send_signal(signal.SIGTERM)
+
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, is_free(lock), err.count("has died with status -9; another is started")) == (
+        0,
+        True,
+        2,
+    ), err
 
 
 def test_without_an_app_it_says_what_to_write(run: Run) -> None:

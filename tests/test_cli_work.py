@@ -71,7 +71,7 @@ def planned(run, monkeypatch) -> Callable[..., supervisor.Plan]:
     """A function that returns the plan of a worker with these options, which does not start."""
     plans: list[supervisor.Plan] = []
 
-    def work(plan: supervisor.Plan, presence: Any) -> None:
+    def work(plan: supervisor.Plan, presence: Any, look_after: Any) -> None:
         plans.append(plan)
         presence.leave()
 

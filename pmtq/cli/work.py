@@ -234,9 +234,11 @@ def _run(asked: Wishes, up: Callable[[str], None] | None) -> None:
                 up(log)
             if not is_quiet():
                 show_banner(app, presence.name, plan, log, names_in(asked.exclude_queues))
+            look_after = None
             if plan.beat:
-                stack.enter_context(beside_a_worker(app, plan.schedule, in_child=plan.pool == supervisor.PREFORK))
-            supervisor.work(plan, presence)
+                in_child = plan.pool == supervisor.PREFORK
+                look_after = stack.enter_context(beside_a_worker(app, plan.schedule, in_child=in_child))
+            supervisor.work(plan, presence, look_after=look_after)
 
 
 def _purge(folder: Folder, queues: list[str]) -> None:

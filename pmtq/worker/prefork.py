@@ -13,6 +13,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from pmtq.worker.ending import (
     STACKS,
     QuietEnding,
     Shutdown,
+    Stage,
     answer_as_child,
     block_signals,
     catching,
@@ -46,13 +48,29 @@ logger = logging.getLogger("pmtq.worker")
 class Prefork(Pool):
     """A pool of processes."""
 
-    def __init__(self, plan: Plan, presence: Presence, shutdown: Shutdown, start_method: str = "") -> None:
-        """Start children by ``start_method``: without one ``fork``, or ``spawn`` where the system has no fork."""
+    def __init__(
+        self,
+        plan: Plan,
+        presence: Presence,
+        shutdown: Shutdown,
+        start_method: str = "",
+        look_after: Callable[[], None] | None = None,
+    ) -> None:
+        """Start children by ``start_method``: without one ``fork``, or ``spawn`` where the system has no fork.
+
+        ``look_after`` is called at every look at the children, for a process that is none of them: the scheduler's.
+        """
         super().__init__(plan, presence, shutdown)
+        self._look_after = look_after
         self._context = multiprocessing.get_context(start_method or ("fork" if hasattr(os, "fork") else "spawn"))
 
     def _make_child(self, number: int) -> Child:
         return ProcessChild(self.plan, self.name, number, self._context)
+
+    def _look_round(self) -> None:
+        super()._look_round()
+        if self._look_after and self._shutdown.stage == Stage.WORKING:
+            self._look_after()
 
 
 class ProcessChild:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from pmtq import greenlets, signals
@@ -46,10 +47,11 @@ __all__ = [
 logger = logging.getLogger("pmtq.worker")
 
 
-def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
+def work(plan: Plan, presence: Presence, start_method: str = "", look_after: Callable[[], None] | None = None) -> None:
     """Work under the name that ``presence`` holds until there is nothing left to do or a signal comes.
 
-    ``start_method`` is how child processes begin: by default ``fork``, and ``spawn`` where the system has no fork.
+    ``start_method`` is how child processes begin: by default ``fork``, and ``spawn`` where the system has no fork. The
+    parent of such children calls ``look_after`` whenever it looks at them.
     """
     app: Any = plan.app()
     if plan.pool in greenlets.KINDS:
@@ -58,7 +60,7 @@ def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
     plan = plan.completed()
     soft_timeout = app.conf.worker_soft_shutdown_timeout or 0.0
     shutdown = Shutdown(presence.name, soft_timeout, several=plan.pool != SOLO)
-    worker = _worker(plan, presence, shutdown, start_method)
+    worker = _worker(plan, presence, shutdown, start_method, look_after)
     signals.celeryd_after_setup.send(presence.name, instance=worker, conf=app.conf)
     presence.update(pool=plan.pool, **plan.changeable())
     signals.worker_init.send(worker)
@@ -70,9 +72,11 @@ def work(plan: Plan, presence: Presence, start_method: str = "") -> None:
         start_again_at_exit()
 
 
-def _worker(plan: Plan, presence: Presence, shutdown: Shutdown, start_method: str) -> Alone | Prefork | Threads:
+def _worker(
+    plan: Plan, presence: Presence, shutdown: Shutdown, start_method: str, look_after: Callable[[], None] | None
+) -> Alone | Prefork | Threads:
     if plan.pool == PREFORK:
-        return Prefork(plan, presence, shutdown, start_method)
+        return Prefork(plan, presence, shutdown, start_method, look_after)
     _tell_of_wishes_without_effect(plan)
     told = _tell_of_limits_not_kept(plan)
     if plan.pool == THREADS:
