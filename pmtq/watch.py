@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from watchdog.events import (
@@ -76,14 +77,18 @@ class Watch(FileSystemEventHandler):
         """
         with self._changed:
             if self._watch or self._poll == DEAF_POLL:
-                self._waiting += 1
-                try:
-                    return self._changed.wait_for(lambda: self._count != seen, min(timeout, self._poll))
-                finally:
-                    self._waiting -= 1
-                    self._waited = time.monotonic()
+                return self._wait_for(lambda: self._count != seen, min(timeout, self._poll))
         self._listen()
         return True
+
+    def _wait_for(self, fact: Callable[[], bool], timeout: float) -> bool:
+        """Wait until a fact holds that is told by ``_changed``, which the caller holds; say whether it does."""
+        self._waiting += 1
+        try:
+            return self._changed.wait_for(fact, timeout)
+        finally:
+            self._waiting -= 1
+            self._waited = time.monotonic()
 
     def wake(self) -> None:
         """Let every waiting thread look, as if a file had changed; not for signal handlers, because it takes a mutex."""

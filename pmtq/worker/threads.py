@@ -1,6 +1,8 @@
 """A thread of a pool: a consumer of its own, with a name of its own, in the process of its parent.
 
-All of them share one watcher. A thread cannot be ended from outside, so no limit on its tasks is kept but its own will.
+1. All of them share one watch. Of those that have been idle for a while one looks whether there is work that nobody told
+   of; the others sleep until they are told. When that one is busy, or ends, another looks in its place.
+2. A thread cannot be ended from outside, so no limit on its tasks is kept but its own will.
 
 It does not know who else belongs to the pool.
 """
@@ -11,6 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from pmtq import signals
 from pmtq.presence import Presence
@@ -25,13 +28,82 @@ from pmtq.worker.pool import Child, Pool
 logger = logging.getLogger("pmtq.worker")
 
 
+QUIET_WAITS = 4
+"""After so many waits in a row without news, two seconds, a thread has tidied up and need not look for itself."""
+TOLD_WITHIN = 10.0
+"""Seconds after which it does so all the same."""
+
+
+class SharedWatch(Watch):
+    """A watch for threads that all look for the same: to have one of them look now and then is enough."""
+
+    def __init__(self, folder: Path, names: frozenset[str]) -> None:
+        """Watch the files called ``names`` in ``folder``, which exists."""
+        super().__init__(folder, names)
+        self._looker = 0
+        """The thread that looks for all, by its number; 0 if there is none."""
+        self._own = threading.local()
+
+    def wait(self, seen: int, timeout: float) -> bool:
+        """Wait as any watch does, or, if another thread looks, until something has changed or that thread is busy."""
+        quiet = getattr(self._own, "quiet", 0)
+        follows = quiet >= QUIET_WAITS and timeout >= self._poll and not self._looks_for_all()
+        told = self._be_told(seen) if follows else super().wait(seen, timeout)
+        self._own.quiet = 0 if told else quiet + 1
+        return told
+
+    def hand_over(self) -> None:
+        """Have another thread look, if this one has looked for all and is not going to wait soon."""
+        if self._looker == threading.get_ident():
+            with self._changed:
+                self._looker = 0
+                self._changed.notify_all()
+
+    def _looks_for_all(self) -> bool:
+        """Say whether this thread looks for all, which it does from now on if none does."""
+        with self._changed:
+            return self._takes_over() or self._looker == threading.get_ident()
+
+    def _takes_over(self) -> bool:
+        """Look for all if none does; say whether it came to that. The caller holds ``_changed``."""
+        if self._looker:
+            return False
+        self._looker = threading.get_ident()
+        return True
+
+    def _be_told(self, seen: int) -> bool:
+        with self._changed:
+            self._wait_for(lambda: self._count != seen or self._takes_over(), TOLD_WITHIN)
+            return self._count != seen
+
+
+class ThreadBoard(Board):
+    """The board of such a thread, which has another one look when it is busy."""
+
+    def __init__(self, told: set[str], watch: SharedWatch) -> None:
+        """Take what Board takes, and the watch that the threads share."""
+        super().__init__(told)
+        self._watch = watch
+
+    @property
+    def busy(self) -> bool:
+        """Whether the consumer has a task to run."""
+        return self._busy
+
+    @busy.setter
+    def busy(self, busy: bool) -> None:
+        self._busy = busy
+        if busy:
+            self._watch.hand_over()
+
+
 class Threads(Pool):
     """A pool of threads."""
 
     def __init__(self, plan: Plan, presence: Presence, shutdown: Shutdown, told: set[str]) -> None:
         """Work by ``plan``; ``told`` are functions whose limits need no more words."""
         super().__init__(plan, presence, shutdown)
-        self._watch = Watch(plan.folder.path, files_of(plan.folder, plan.queues))
+        self._watch = SharedWatch(plan.folder.path, files_of(plan.folder, plan.queues))
         self._told = told
 
     def run(self) -> None:
@@ -55,12 +127,12 @@ class ThreadChild:
     """The thread, as its parent sees it."""
 
     def __init__(
-        self, plan: Plan, parent: str, number: int, watch: Watch, ended: Callable[[], None], told: set[str]
+        self, plan: Plan, parent: str, number: int, watch: SharedWatch, ended: Callable[[], None], told: set[str]
     ) -> None:
         """Start place ``number`` of the pool of the worker ``parent``; ``ended`` is called by the thread at its end."""
         self._presence: Presence = take_name_of_child(plan, parent, number)
         self.name = self._presence.name
-        self.board = Board(told)
+        self.board: Board = ThreadBoard(told, watch)
         self.consumer = Consumer(plan.folder, self._presence, list(plan.queues), plan.load(), self.board, watch)
         self._watch = watch
         self._ended = ended
@@ -79,6 +151,7 @@ class ThreadChild:
             logger.exception("%s has died", self.name)
             self._presence.abandon()
         finally:
+            self._watch.hand_over()
             self._status = status
             self._ended()
 
