@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from watchdog.events import (
     FileAttribEvent,
@@ -25,7 +26,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
 logger = logging.getLogger("pmtq.watch")
 # watchdog reports an error whenever a watch is ended while an event is on its way, which here is the usual case.
@@ -39,6 +40,8 @@ DEAF_AFTER = 3
 """So many changes found by looking, which no notification had told, and the watcher counts as deaf."""
 LINGER = 0.05
 """Seconds for which notifications are still listened to after the last wait."""
+_MOVED_FROM = 0x40
+"""The bit for such a departure: inotify(7)."""
 _EVENTS: list[type[FileSystemEvent]] = [FileModifiedEvent, FileAttribEvent, FileCreatedEvent, FileMovedEvent]
 
 
@@ -134,7 +137,7 @@ class Watch(FileSystemEventHandler):
                 return
             try:
                 if self._observer is None:
-                    self._observer = Observer()
+                    self._observer = _new_observer()
                     self._observer.daemon = True
                     self._observer.start()
                 watch = self._observer.schedule(self, str(self._folder), event_filter=_EVENTS)
@@ -148,6 +151,29 @@ class Watch(FileSystemEventHandler):
     def _fall_back(self, why: str) -> None:
         self._poll = DEAF_POLL
         logger.warning("%s; looking every %g s instead", why, DEAF_POLL)
+
+
+def _new_observer() -> BaseObserver:
+    """Return what calls handlers when something changes, as fast as this system can."""
+    observer = Observer()
+    if sys.platform == "linux":
+        observer._emitter_class = _emitter_without_departures()  # noqa: SLF001  (there is no other way in)
+    return observer
+
+
+def _emitter_without_departures() -> type[EventEmitter]:
+    """Return watchdog's emitter for Linux, asking the kernel for all but files that leave the folder.
+
+    After each of those watchdog keeps back all that comes for half a second, to learn where the file went: and a queue file
+    leaves whenever it is cleared.
+    """
+    from watchdog.observers.inotify import InotifyEmitter  # noqa: PLC0415  (does not exist elsewhere)
+
+    class Emitter(InotifyEmitter):
+        def get_event_mask_from_filter(self) -> Any:
+            return super().get_event_mask_from_filter() & ~_MOVED_FROM
+
+    return Emitter
 
 
 def _threads_are_greenlets() -> bool:

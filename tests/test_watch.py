@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from watchdog.observers import Observer
+from watchdog.utils.delayed_queue import DelayedQueue
 
 from pmtq import watch as module
 from pmtq.watch import DEAF_AFTER, DEAF_POLL, Watch
@@ -68,6 +69,22 @@ def test_a_file_that_appears_is_told(watch, tmp_path):
     listen(watch)
 
     assert heard(watch, (tmp_path / "queue.jsonl").touch)
+
+
+def test_a_file_that_is_moved_away_holds_up_no_news(watch, tmp_path, monkeypatch):
+    """A queue file that is cleared is; watchdog would wait for where it appears again, which here is nowhere."""
+    begin = DelayedQueue.__init__
+    monkeypatch.setattr(DelayedQueue, "__init__", lambda queue, _delay: begin(queue, 60.0))
+    path, sealed = tmp_path / "queue.jsonl", tmp_path / "sealed"
+    sealed.mkdir()
+    path.touch()
+    listen(watch)
+
+    def clear_and_append():
+        path.rename(sealed / "queue.0.jsonl")
+        append(path)
+
+    assert heard(watch, clear_and_append)
 
 
 def test_neither_reading_a_watched_file_nor_changing_another_one_is_told(watch, tmp_path):
