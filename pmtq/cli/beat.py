@@ -17,9 +17,9 @@ import click
 
 from pmtq.cli import background
 from pmtq.cli.banner import show_rows
-from pmtq.cli.logs import LEVELS, Style, set_up
+from pmtq.cli.logs import Style, set_up
 from pmtq.cli.nodes import expanded
-from pmtq.cli.options import Grouped, given_app, in_group, is_quiet, takes_app
+from pmtq.cli.options import Grouped, as_a_service, given_app, in_group, is_quiet, loglevel, takes_app
 from pmtq.cli.text import visible
 from pmtq.exceptions import ImproperlyConfigured
 
@@ -28,7 +28,7 @@ _LOG, _PID = "beat.log", "beat.pid"
 """What the log and the pid file of one in the background are called unless something else is asked for."""
 _SHOWN = 5
 """So many entries are named when it starts."""
-_beat, _service = in_group("The scheduler"), in_group("As a service")
+_beat = in_group("The scheduler")
 _accepted = partial(in_group("Accepted, so that Celery's command lines work"), expose_value=False)
 
 
@@ -43,20 +43,9 @@ _accepted = partial(in_group("Accepted, so that Celery's command lines work"), e
 )
 @_beat("--max-interval", type=click.FloatRange(min=0), metavar="SECONDS", help="Look at the clock at least that often.")
 @_beat("-n", "--hostname", metavar="NAME", default="beat@%h", help="Its name in the log. [default: beat@%h]")
-@_beat(
-    "-l",
-    "--loglevel",
-    type=click.Choice(LEVELS, case_sensitive=False),
-    metavar="LEVEL",
-    default="info",
-    help=f"{', '.join(LEVELS)}. [default: info]",
-)
+@loglevel(_beat)
 @_beat("-f", "--logfile", metavar="FILE", default="", help="Log there, not on stderr.")
-@_service("-D", "--detach", is_flag=True, help="Go into the background as soon as it is up.")
-@_service("--pidfile", metavar="FILE", default="", help=f"Keep the process's number there. [with -D: {_PID}]")
-@_service("--uid", metavar="USER", default="", help="Become that user first; a name or a number.")
-@_service("--gid", metavar="GROUP", default="", help="Become that group first.")
-@_service("--umask", metavar="OCTAL", default="", help="Make files with that umask: 027")
+@as_a_service("it", _PID)
 @_accepted("-S", "--scheduler", metavar="CLASS", help="There is one scheduler; pmtq schedule changes it while it runs.")
 @_accepted("--executable", metavar="FILE", help="-D goes on in this Python.")
 @_accepted(

@@ -19,6 +19,7 @@ import click
 
 from pmtq import signals
 from pmtq.app import PMTQ
+from pmtq.cli.logs import LEVELS
 from pmtq.exceptions import ImproperlyConfigured, OperationalError
 from pmtq.folder import DEFAULT_QUEUE, DEFAULT_URL, Folder, priority_of
 
@@ -58,6 +59,40 @@ def in_group(heading: str) -> Callable[..., Callable[[F], F]]:
         return click.option(*names, cls=Option, group=heading, **settings)
 
     return option
+
+
+def loglevel(group: Callable[..., Callable[[F], F]]) -> Callable[[F], F]:
+    """Return the option ``-l`` of a program that runs for long, under the heading of ``group``."""
+    return group(
+        "-l",
+        "--loglevel",
+        type=click.Choice(LEVELS, case_sensitive=False),
+        metavar="LEVEL",
+        default="info",
+        help=f"{', '.join(LEVELS)}. [default: info]",
+    )
+
+
+def as_a_service(up: str, pid: str) -> Callable[[F], F]:
+    """Return the options of a program that may run in the background.
+
+    ``up`` says when it goes there, ``pid`` what its pid file is called unless something else is asked for.
+    """
+    group = in_group("As a service")
+    options: list[Callable[[F], F]] = [
+        group("-D", "--detach", is_flag=True, help=f"Go into the background as soon as {up} is up."),
+        group("--pidfile", metavar="FILE", default="", help=f"Keep the process's number there. [with -D: {pid}]"),
+        group("--uid", metavar="USER", default="", help="Become that user first; a name or a number."),
+        group("--gid", metavar="GROUP", default="", help="Become that group first."),
+        group("--umask", metavar="OCTAL", default="", help="Make files with that umask: 027"),
+    ]
+
+    def give(command: F) -> F:
+        for option in reversed(options):  # the one declared last is shown first
+            command = option(command)
+        return command
+
+    return give
 
 
 def takes_app(command: F) -> F:

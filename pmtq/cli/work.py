@@ -24,14 +24,16 @@ from pmtq.beat import beside_a_worker
 from pmtq.cli import background
 from pmtq.cli.banner import say_in_colour, show_banner
 from pmtq.cli.finding import Tasks, import_module, main_module
-from pmtq.cli.logs import LEVELS, Style, set_up
+from pmtq.cli.logs import Style, set_up
 from pmtq.cli.nodes import expanded
 from pmtq.cli.options import (
     Grouped,
     app_name,
+    as_a_service,
     chosen_queues,
     in_group,
     is_quiet,
+    loglevel,
     names_in,
     required_app,
     setting,
@@ -94,7 +96,7 @@ def _accepted(*names: str, meaning: str, **settings: Any) -> Callable[[F], F]:
 
 
 _worker, _pool, _queues = in_group("The worker"), in_group("How it runs tasks"), in_group("Which tasks")
-_learning, _beat, _service = in_group("For learning and trying"), in_group("Periodic tasks"), in_group("As a service")
+_learning, _beat = in_group("For learning and trying"), in_group("Periodic tasks")
 _seconds, _number = click.FloatRange(min=0, min_open=True), click.IntRange(min=1)
 
 
@@ -106,14 +108,7 @@ _seconds, _number = click.FloatRange(min=0, min_open=True), click.IntRange(min=1
     default="",
     help="Its name; %h is the host, %n its first part, %d its domain. [default: worker1@%h, or the next free one]",
 )
-@_worker(
-    "-l",
-    "--loglevel",
-    type=click.Choice(LEVELS, case_sensitive=False),
-    metavar="LEVEL",
-    default="info",
-    help=f"{', '.join(LEVELS)}. [default: info]",
-)
+@loglevel(_worker)
 @_worker("-f", "--logfile", metavar="FILE", default="", help="Log there, not on stderr; %n %h %d %p %i %I work.")
 @_pool("-c", "--concurrency", type=_number, metavar="N", help="So many tasks at a time. [default: 1]")
 @_pool(
@@ -136,11 +131,7 @@ _seconds, _number = click.FloatRange(min=0, min_open=True), click.IntRange(min=1
 @_queues("--purge", "--discard", is_flag=True, help="First call off every task that waits in these queues.")
 @_beat("-B", "--beat", is_flag=True, help="Post the periodic tasks, too.")
 @_beat("-s", "--schedule", "--schedule-filename", metavar="FILE", default="", help="Where their last runs are kept.")
-@_service("-D", "--detach", is_flag=True, help="Go into the background as soon as the worker is up.")
-@_service("--pidfile", metavar="FILE", default="", help=f"Keep the process's number there. [with -D: {background.PID}]")
-@_service("--uid", metavar="USER", default="", help="Become that user first; a name or a number.")
-@_service("--gid", metavar="GROUP", default="", help="Become that group first.")
-@_service("--umask", metavar="OCTAL", default="", help="Make files with that umask: 027")
+@as_a_service("the worker", background.PID)
 @_learning("--burst", is_flag=True, help="Run what is there, then end.")
 @_learning("--once", is_flag=True, help="Run one task, then end; with --burst do not wait for it.")
 @_learning("--step", is_flag=True, help="Stop at every stage of a task until Enter is pressed.")
