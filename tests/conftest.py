@@ -20,11 +20,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pmtq import PMTQ, fork
+from pmtq.backend import Backend
 from pmtq.cli import main
 from pmtq.folder import DEFAULT_QUEUE, Folder
 from pmtq.journal import Journal
 from pmtq.presence import Presence
-from pmtq.records import timestamp
+from pmtq.records import StateRecord, encode, timestamp
 from pmtq.worker.consumer import Consumer
 from tests.support import TASKS, Hand, Processes, Run, Said, all_lines, die, eventually
 
@@ -86,6 +87,25 @@ def app(folder: Folder) -> Iterator[PMTQ]:
 def add(app: PMTQ):
     """The task ``tasks.add``."""
     return app.tasks["tasks.add"]
+
+
+@pytest.fixture
+def backend(folder: Folder) -> Iterator[Backend]:
+    """What reads the results of the folder."""
+    backend = Backend(folder)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def say(folder: Folder) -> Callable[..., None]:
+    """A function that appends state lines as a worker does."""
+    journal = Journal(folder.results)
+
+    def append(*states: StateRecord) -> None:
+        journal.append(b"".join(encode(state) + b"\n" for state in states))
+
+    return append
 
 
 @pytest.fixture

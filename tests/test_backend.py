@@ -5,29 +5,10 @@ import threading
 
 import pytest
 
-from pmtq.backend import Backend
 from pmtq.journal import Journal
 from pmtq.records import StateRecord, encode
 from pmtq.states import ERASED, FAILURE, FORGOTTEN, LOST, PENDING, RELEASED, RETRY, STARTED, SUCCESS
 from tests.support import eventually
-
-
-@pytest.fixture
-def backend(folder):
-    backend = Backend(folder)
-    yield backend
-    backend.close()
-
-
-@pytest.fixture
-def say(folder):
-    """A function that appends state lines as a worker does."""
-    journal = Journal(folder.results)
-
-    def say(*states):
-        journal.append(b"".join(encode(state) + b"\n" for state in states))
-
-    return say
 
 
 def test_of_an_unknown_task_nothing_is_known(backend, folder):

@@ -19,23 +19,26 @@ def filled(**options):
 
 
 def test_every_option_that_matters_stands_in_the_record():
+    as_it_is = {
+        "priority": 9,
+        "retries": 2,
+        "ignore_result": False,
+        "shadow": "sh",
+        "headers": {"tenant": "blue"},
+        "parent_id": "p",
+        "root_id": "r",
+        "group_id": "g",
+        "unique_key": "k",
+        "debounce": 1.5,
+        "throttle": 2.5,
+    }
     record = filled(
         task_id="mine",
         countdown=10,
         expires=timedelta(minutes=1),
-        priority=9,
-        retries=2,
         time_limit=timedelta(minutes=2),
         soft_time_limit=60,
-        ignore_result=False,
-        shadow="sh",
-        headers={"tenant": "blue"},
-        parent_id="p",
-        root_id="r",
-        group_id="g",
-        unique_key="k",
-        debounce=1.5,
-        throttle=2.5,
+        **as_it_is,
     )
 
     assert record == TaskRecord(
@@ -43,19 +46,9 @@ def test_every_option_that_matters_stands_in_the_record():
         function="shop.ship",
         eta="2027-01-15T08:00:10.000Z",
         expires="2027-01-15T08:01:00.000Z",
-        priority=9,
-        retries=2,
         time_limit=120.0,
         soft_time_limit=60.0,
-        ignore_result=False,
-        shadow="sh",
-        headers={"tenant": "blue"},
-        parent_id="p",
-        root_id="r",
-        group_id="g",
-        unique_key="k",
-        debounce=1.5,
-        throttle=2.5,
+        **as_it_is,
     )
 
 

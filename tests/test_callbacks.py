@@ -4,29 +4,11 @@ import logging
 import os
 import threading
 
-import pytest
-
-from pmtq.backend import Backend
 from pmtq.callbacks import Callbacks
 from pmtq.exceptions import OperationalError
-from pmtq.journal import Journal
-from pmtq.records import StateRecord, encode
+from pmtq.records import StateRecord
 from pmtq.states import STARTED, SUCCESS
 from tests.support import eventually
-
-
-@pytest.fixture
-def backend(folder):
-    backend = Backend(folder)
-    yield backend
-    backend.close()
-
-
-@pytest.fixture
-def say(folder):
-    """A function that appends state lines as a worker does."""
-    journal = Journal(folder.results)
-    return lambda *states: journal.append(b"".join(encode(state) + b"\n" for state in states))
 
 
 def names():
