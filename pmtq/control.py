@@ -119,15 +119,21 @@ class Control:
             return [self._revoking.terminate(task_id, signal) for task_id in ids]
         return self._revoking.revoke(list(ids))
 
-    def revoke_group(self, group_id: str, *, terminate: bool = False) -> list[Fate]:
+    def revoke_group(self, group_id: str, *, terminate: bool = False, signal: str | int = "SIGTERM") -> list[Fate]:
         """Call off every task of a group that is not done with, and return what became of each."""
-        return self._revoking.revoke_those(lambda record: record.group_id == group_id, terminate=terminate)
+        return self._revoking.revoke_those(
+            lambda record: record.group_id == group_id, terminate=terminate, signal=signal
+        )
 
-    def revoke_by_headers(self, headers: Mapping[str, Any], *, terminate: bool = False) -> list[Fate]:
+    def revoke_by_headers(
+        self, headers: Mapping[str, Any], *, terminate: bool = False, signal: str | int = "SIGTERM"
+    ) -> list[Fate]:
         """Call off every task that is not done with and was sent with all of these ``headers``."""
         wanted = dict(headers).items()
         return self._revoking.revoke_those(
-            lambda record: all((record.headers or {}).get(name) == value for name, value in wanted), terminate=terminate
+            lambda record: all((record.headers or {}).get(name) == value for name, value in wanted),
+            terminate=terminate,
+            signal=signal,
         )
 
     def purge(self, queues: Names = None) -> int:

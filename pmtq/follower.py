@@ -100,6 +100,8 @@ class Follower:
     def find(self, ids: Collection[str]) -> dict[str, list[Found]]:
         """Return the owed records with these ids, most often one each; several of one that was moved."""
         found: dict[str, dict[str, Found]] = {}
+        if not ids:
+            return {}
         for name in sorted(self.folder.queue_names(), key=priority_of):
             if not self._mentions(name, ids):
                 continue

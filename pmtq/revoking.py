@@ -96,12 +96,14 @@ class Revoking:
             return fate._replace(what=f"waits for its turn at {fate.worker}, and is not started again", is_refused=True)
         return fate
 
-    def revoke_those(self, wanted: Callable[[TaskRecord], bool], *, terminate: bool = False) -> list[Fate]:
-        """Call off all owed tasks whose records are wanted, such as those of a group."""
+    def revoke_those(
+        self, wanted: Callable[[TaskRecord], bool], *, terminate: bool = False, signal: str | int = signal.SIGTERM
+    ) -> list[Fate]:
+        """Call off all owed tasks whose records are wanted, such as those of a group; ``signal`` is as in ``terminate``."""
         self._follower.look()
         names = self._follower.folder.queue_names()
         ids = list(dict.fromkeys(one.task_id for name in names for one in self._follower.owed(name) if wanted(one)))
-        return [self.terminate(task_id) for task_id in ids] if terminate else self.revoke(ids)
+        return [self.terminate(task_id, signal) for task_id in ids] if terminate else self.revoke(ids)
 
     def purge(self, queues: Iterable[str] | None = None) -> int:
         """Call off what waits in these queues (None: in all); return how many tasks that were.

@@ -12,10 +12,11 @@ from pmtq import PMTQ
 from pmtq.broker import Broker
 from pmtq.exceptions import ImproperlyConfigured
 from pmtq.follower import Follower
+from pmtq.journal import CHUNK
 from pmtq.presence import Presence
 from pmtq.records import StateRecord, TaskRecord, encode, timestamp
 from pmtq.revoking import Fate, Revoking, signal_number
-from tests.support import NOW, all_states, eventually, life, read_lines, success
+from tests.support import NOW, all_states, eventually, life, post_by_hand, read_lines, success
 
 CALLED_OFF = {"type": "pmtq.exceptions.TaskRevokedError", "message": "revoked"}
 CHILD = """
@@ -209,6 +210,22 @@ def test_all_that_was_sent_as_a_group_is_called_off(folder, post, hand):
 
     assert fates == [Fate("a", "called off"), Fate("b", "called off")]
     assert hand().run_all() == ["c", "d"]
+
+
+def test_nobody_is_called_off_where_nobody_is_meant_however_long_the_queue_is(folder, hand):
+    post_by_hand(folder, b'{"task_id":"a","function":"tasks.add","params":["%s"]}\n' % (b"x" * 4 * CHUNK))
+
+    assert Revoking(folder).revoke_those(lambda record: record.group_id == "g") == []
+    assert hand().run_all() == ["a"]
+
+
+def test_those_of_a_group_that_run_are_ended_by_the_signal_that_is_wished(folder, post, child):
+    post("stubborn", function="tasks.stubborn", group_id="g")
+    process = child()
+
+    (fate,) = Revoking(folder).revoke_those(lambda record: record.group_id == "g", terminate=True, signal="SIGKILL")
+
+    assert (fate.task_id, process.wait(5)) == ("stubborn", -signal.SIGKILL)
 
 
 def test_a_purge_takes_the_queues_it_is_told_with_all_their_priorities(folder, post, hand):

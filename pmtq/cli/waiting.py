@@ -32,7 +32,7 @@ def revoke(*, ids: tuple[str, ...], group: str, workflow: str, terminate: bool, 
         ids = tuple(one.task_id for one in family_of(folder, workflow) if one.state not in FINAL_STATES)
     control = Control(client_app())
     fates: list[Fate] = (
-        control.revoke_group(group, terminate=terminate)
+        control.revoke_group(group, terminate=terminate, signal=signal)
         if group
         else control.call_off(dict.fromkeys(ids), terminate=terminate, signal=signal)
     )
