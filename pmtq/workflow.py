@@ -167,8 +167,9 @@ def add_to_chord(sig: Signature, claim: Claim, record_of: Callable[..., Call]) -
             "Call add_to_chord in a task of a header"
         )
     plan, node = lay_out(sig, (), {}, {})
+    ends = set(ids_in(node.tree))
     for step in plan.steps:
-        if step.task_id in set(ids_in(node.tree)):
+        if step.task_id in ends:
             step.followers += waiting
             step.options["group_id"] = claim.record.group_id
     claim.adds = [*(claim.adds or ()), node.tree]
