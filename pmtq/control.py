@@ -399,7 +399,10 @@ class Control:
     def _end(self, worker: Worker) -> str:
         """End one worker by a signal where it can get one, else through its inbox; return what was done."""
         if os.name == "posix" and worker.host in {"", socket.gethostname()} and worker.pid not in {0, os.getpid()}:
-            os.kill(worker.pid, signals.SIGTERM)
+            try:
+                os.kill(worker.pid, signals.SIGTERM)
+            except ProcessLookupError:
+                return "it has just ended"
             return f"process {worker.pid} ends after the tasks it runs"
         tell(self._app.folder, worker.name, "shutdown")
         return "told: shutdown"

@@ -301,6 +301,25 @@ def test_shutdown_ends_a_worker_of_this_machine_by_a_signal(app, folder, process
     assert app.control.ping() == []
 
 
+def test_a_worker_that_has_ended_by_itself_keeps_no_other_from_being_ended(app, lives, monkeypatch):
+    told = []
+
+    def kill(pid, number):
+        if pid == 7:
+            raise ProcessLookupError
+        told.append((pid, number))
+
+    monkeypatch.setattr("pmtq.control.os.kill", kill)
+    lives("a@h", host="")
+    lives("b@h", host="", pid=8)
+
+    assert app.control.shutdown() == [
+        {"a@h": {"ok": "it has just ended"}},
+        {"b@h": {"ok": "process 8 ends after the tasks it runs"}},
+    ]
+    assert told == [(8, signal.SIGTERM)]
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [("pool_grow", [0]), ("pool_shrink", [-1]), ("pool_grow", ["2"]), ("autoscale", [1, 2]), ("autoscale", [1, -1])],
