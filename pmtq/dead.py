@@ -112,9 +112,9 @@ class DeadTasks:
         raise NotRequeuedError(self._call_is_lost(task_id))
 
     def note(self, task_id: str, new_id: str) -> None:
-        """Write down that ``new_id`` was posted in the place of a dead task."""
+        """Write down that ``new_id`` was posted in the place of a dead task, of whose end those who waited have heard."""
         final = self._backend.state(task_id)
-        self._backend.store(msgspec.structs.replace(final, result={_AGAIN: new_id}, traceback=""))
+        self._backend.store(msgspec.structs.replace(final, result={_AGAIN: new_id}, traceback="", followers=None))
 
     def mended(self, number: int, text: str | None = None) -> tuple[str, str]:
         """Post line ``number`` of ``rejected.jsonl`` again, with ``text`` in its place; return the id and the function.

@@ -5,7 +5,7 @@ import pytest
 from pmtq.dead import Dead, DeadTasks, NotRequeuedError, options_again
 from pmtq.journal import Journal
 from pmtq.records import StateRecord, TaskRecord, encode_lines, timestamp
-from tests.support import NOW, post_by_hand
+from tests.support import NOW, post_by_hand, read_lines
 
 AT = timestamp(NOW)
 
@@ -98,6 +98,15 @@ def test_a_call_that_was_posted_again_is_told_with_the_new_id_and_can_be_posted_
     (one,) = dead.list()
     assert (one.requeued_as, dead.call("t")[0]) == ("new", call("t"))
     assert app.AsyncResult("t").state == "FAILURE"
+
+
+def test_that_a_call_was_posted_again_keeps_nobody_waiting(dead, states, folder):
+    """Its followers have heard of its end; to a worker that has not read that, they would never end."""
+    states(failed("t", record=call("t"), followers=["next"]))
+
+    dead.note("t", "new")
+
+    assert [line.get("followers") for line in read_lines(folder.results)] == [["next"], None]
 
 
 @pytest.mark.parametrize(
