@@ -223,6 +223,22 @@ def test_arguments_that_are_none_are_refused(run, add, work, app, option, text, 
     assert app.control.dead()[0].requeued_as == ""
 
 
+@pytest.mark.parametrize("way", [["--all"], ["--rejected", "1"]])
+@pytest.mark.parametrize("option", [["--args", "[1]"], ["--kwargs", "{}"], ["--queue", "low"], ["--countdown", "9"]])
+def test_what_is_posted_as_it_was_is_not_to_be_changed(run, add, work, app, way, option):
+    add.delay(1, "x")
+    work(app)
+
+    said = run("requeue", *way, *option)
+
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith(
+        f"pmtq requeue: {way[0]} posts calls as they were, and {option[0]} would change nothing. Nothing was queued. "
+        "Name the tasks by their ids, or leave it out."
+    )
+    assert app.control.dead()[0].requeued_as == ""
+
+
 def test_requeue_must_say_what(run):
     assert run("requeue").err.startswith("pmtq requeue: name tasks by their ids, or give --all or --rejected.")
 

@@ -69,6 +69,8 @@ def requeue(
     """  # noqa: D301  (the backspace tells click to leave these lines as they are)
     existing_folder()
     control = Control(client_app())
+    if everything or rejected is not None:
+        _require_unchanged("--all" if everything else "--rejected", changes)
     if rejected is not None:
         _again(f"line {rejected}", control.requeue_rejected(rejected, _text(control, rejected, what, edit=edit)).id)
     elif everything:
@@ -83,6 +85,17 @@ def requeue(
             _again(f"task {task_id}", control.requeue(task_id, **changes).id)
     else:
         raise click.UsageError("name tasks by their ids, or give --all or --rejected.", click.get_current_context())
+
+
+def _require_unchanged(way: str, changes: dict[str, Any]) -> None:
+    """Raise ``UsageError`` if something is to be changed in a way of posting that changes nothing."""
+    for name, value in changes.items():
+        if value is not None:
+            raise click.UsageError(
+                f"{way} posts calls as they were, and --{name} would change nothing. Nothing was queued. Name the tasks by "
+                "their ids, or leave it out.",
+                click.get_current_context(),
+            )
 
 
 def _again(what: str, task_id: str) -> None:
