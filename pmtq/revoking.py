@@ -31,6 +31,8 @@ from pmtq.presence import find_remains, noted
 from pmtq.records import StateRecord, TaskRecord, timestamp
 from pmtq.states import RELEASED, REVOKED
 
+TERMINATED = "terminated"
+"""What the end of a task says that was ended together with its process."""
 BATCH = 1000
 """Tasks called off in one hold of the lock, a few milliseconds, so that workers go on meanwhile."""
 PATIENCE = 5.0
@@ -148,7 +150,7 @@ class Revoking:
         with self._follower.hold() as ledger:
             if task_id in ledger.final:
                 return Fate(task_id, "had ended before")
-            self._follower.write([_revoked(task_id, "terminated", ledger.open.get(task_id), record)])
+            self._follower.write([_revoked(task_id, TERMINATED, ledger.open.get(task_id), record)])
         return Fate(task_id, f"called off, but it runs on: {why_not}", worker.name, is_refused=True)
 
     def _end(self, task_id: str, worker: Worker, number: int) -> bool:
@@ -170,7 +172,7 @@ class Revoking:
                 if not self._runs(started, batch, worker):
                     return False
                 if task_id not in ledger.final:
-                    follower.write([_revoked(task_id, "terminated", started, record)])
+                    follower.write([_revoked(task_id, TERMINATED, started, record)])
                 if (
                     number == signal.SIGKILL
                 ):  # it has no last words; the next in the batch would be taken for what it ran

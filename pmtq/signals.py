@@ -240,7 +240,10 @@ task_internal_error = Signal(
 )
 """Something around the task failed, such as one of its handlers. The sender is the task, whose outcome stands."""
 task_revoked = Signal("task_revoked", ["request", "terminated", "signum", "expired"])
-"""The task was called off, or had ``expired``, or was ended with ``signum`` while it ran. The sender is the task."""
+"""A worker was not to start the task again, or it had ``expired``, or it was ended with ``signum`` while it ran.
+
+The sender is the task. One that is called off while it waits is ended by the client: no worker has it, and none tells.
+"""
 task_unknown = Signal("task_unknown", ["message", "exc", "name", "id"])
 """A record names a function this worker does not know, and is left for one that does. The sender is the consumer."""
 task_rejected = Signal("task_rejected", ["message", "exc"])

@@ -84,6 +84,12 @@ def note(name):
             file.write(f"{name} {sender if isinstance(sender, str) else sender.hostname}\\n")
     return write
 
+def note_revoked(sender=None, request=None, terminated=None, signum=None, expired=None, **kwargs):
+    with open("revoked", "a") as file:
+        file.write(f"{sender.name} {request.id} {terminated} {signum and int(signum)} {expired}\\n")
+
+signals.task_revoked.connect(note_revoked)
+
 for name in ("celeryd_init", "celeryd_after_setup", "worker_init", "worker_process_init", "worker_ready",
              "worker_shutting_down", "worker_process_shutdown", "worker_shutdown"):
     getattr(signals, name).connect(note(name), weak=False)
@@ -244,6 +250,32 @@ def test_a_child_whose_task_was_called_off_is_replaced_at_once_and_that_is_no_cr
 
     assert project.result(project.send("add", 2, 3)) == 5
     assert "ERROR" not in project.log()
+
+
+@pytest.mark.parametrize(("wanted", "number"), [("SIGTERM", signal.SIGQUIT), ("SIGKILL", signal.SIGKILL)])
+def test_receivers_are_told_once_of_a_task_that_was_ended_with_its_process(project, wanted, number):
+    project.plan(pool="prefork", concurrency=2)
+    held = [project.hold(f"gate{turn}") for turn in range(2)]
+    for task_id in held:
+        project.app.control.revoke(task_id, terminate=True, signal=wanted)
+
+    assert project.result(project.send("add", 2, 3)) == 5
+    told = project.path / "revoked"
+    assert eventually(lambda: told.exists() and len(told.read_text().splitlines()) == 2), project.log()
+    project.started[0].terminate()
+    project.started[0].wait()
+    assert sorted(told.read_text().splitlines()) == sorted(f"tasks.hold {one} True {int(number)} False" for one in held)
+
+
+def test_receivers_are_told_once_of_a_task_that_expired_where_the_pool_has_no_process_left(project):
+    project.plan(children=0, pool="prefork", autoscale=[2, 0])
+
+    expired = project.send("add", 1, 2, expires="2020-01-01")
+
+    assert project.outcome(expired)["status"] == "REVOKED"
+    assert eventually((project.path / "revoked").exists)
+    assert project.result(project.send("add", 2, 3)) == 5
+    assert (project.path / "revoked").read_text() == f"tasks.add {expired} False None True\n"
 
 
 # Pools that grow and shrink

@@ -26,7 +26,7 @@ from pmtq.claim import Claimer, Terms
 from pmtq.clock import now
 from pmtq.exceptions import OperationalError, PmtqError
 from pmtq.presence import Presence
-from pmtq.records import TaskRecord
+from pmtq.records import TaskRecord, timestamp
 from pmtq.trace import Trace
 from pmtq.worker.alone import wake
 from pmtq.worker.autoscale import LOOK, Autoscaler
@@ -36,6 +36,7 @@ from pmtq.worker.ending import AT_ONCE, POSIX, QUIT, STACKS, Shutdown, Stage, ca
 from pmtq.worker.overtime import end_overdue
 from pmtq.worker.plan import Plan
 from pmtq.worker.selfpipe import SelfPipe
+from pmtq.worker.telling import tell_of_ended, tell_of_terminated
 
 logger = logging.getLogger("pmtq.worker")
 
@@ -289,6 +290,10 @@ class Pool(ABC):
             return
         child.close()
         slot.child = None
+        if status == _BROKEN_OFF or status < 0:
+            since = timestamp(now() - (time.monotonic() - slot.began))
+            signum = -status if status < 0 else status - 128
+            tell_of_terminated(self.plan.folder, child.name, since, signum, self.plan.load())
         slot.closed = slot.closed or self._shutdown.stage > Stage.WORKING or (self.plan.burst and status == 0)
         if slot.overdue or status in {USED_UP, _BROKEN_OFF} or (status == 0 and (slot.asked or slot.closed)):
             level = logging.DEBUG if slot.closed else logging.INFO
@@ -362,6 +367,8 @@ class Pool(ABC):
             self._claimer.exchange([], now(), look_at)
         except OperationalError as error:
             logger.error("%s", error)  # noqa: TRY400
+        else:
+            tell_of_ended(self, self._claimer.ended, self.plan.load())
         return bool(waiting)
 
 
