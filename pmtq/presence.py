@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,15 @@ class Notes:
         try:
             size = os.fstat(descriptor).st_size
             if size < NOTES_BYTES:  # real zeros, not a hole: a full disk must fail here, not as a bus error later
-                disk.append(descriptor, b"0000000\n".ljust(NOTES_BYTES - size, b"\0"), path, size)
+                disk.append(descriptor, bytes(NOTES_BYTES - size), path, size)
             self._map = mmap.mmap(descriptor, NOTES_BYTES)
         finally:
             os.close(descriptor)
-        self._end = _COUNT_BYTES + _count(self._map[:_COUNT_BYTES])
-        self._written = NOTES_BYTES
-        """Up to where the file may hold something, lines that were cleared included."""
+        self._length = memoryview(self._map)[:_COUNT_BYTES].cast("Q")
+        """How many bytes of lines follow; it counts as written in one step, and a line that it does not cover is none."""
+        self._end = _COUNT_BYTES + min(self._length[0], NOTES_BYTES - _COUNT_BYTES)
+        self._holds_old = True
+        """Whether lines that were cleared may still stand behind the others."""
         self._kept = _COUNT_BYTES
 
     def add(self, line: bytes) -> bool:
@@ -138,9 +141,8 @@ class Notes:
         if end > NOTES_BYTES:
             return False
         self._map[self._end : end] = line
-        self._map[:_COUNT_BYTES] = b"%07d\n" % (end - _COUNT_BYTES)
+        self._length[0] = end - _COUNT_BYTES
         self._end = end
-        self._written = max(self._written, end)
         return True
 
     def keep(self, line: bytes) -> None:
@@ -153,13 +155,15 @@ class Notes:
     def clear(self) -> None:
         """Forget the lines, because they stand in the results file now."""
         if self._end > self._kept:
-            self._map[:_COUNT_BYTES] = b"%07d\n" % (self._kept - _COUNT_BYTES)
+            self._length[0] = self._kept - _COUNT_BYTES
             self._end = self._kept
+            self._holds_old = True
 
     def wipe(self) -> None:
         """Leave no byte of the lines that were cleared: what a client wants forgotten may be among them."""
-        self._map[self._end : self._written] = bytes(self._written - self._end)
-        self._written = self._end
+        if self._holds_old:
+            self._map[self._end :] = bytes(NOTES_BYTES - self._end)
+            self._holds_old = False
 
     def lines(self) -> list[bytes]:
         """Return the lines that have come since the last ``clear``."""
@@ -167,6 +171,7 @@ class Notes:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._length.release()
         self._map.close()
 
 
@@ -249,7 +254,4 @@ def _facts_in(path: Path) -> list[dict[str, Any]]:
 
 def _count(head: bytes) -> int:
     """Return the number at the top of a notes file; 0 if something else stands there."""
-    try:
-        return max(0, min(int(head), NOTES_BYTES - _COUNT_BYTES))
-    except ValueError:
-        return 0
+    return min(int.from_bytes(head, sys.byteorder), NOTES_BYTES - _COUNT_BYTES)
