@@ -12,7 +12,7 @@ It does not know how a task is run, nor what its function is: only names.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -115,10 +115,12 @@ class Claimer:
         outcomes: list[StateRecord],
         now: float,
         wanted: Callable[[TaskRecord], bool] | None = None,
+        noted: Sequence[bytes] = (),
     ) -> list[Claim]:
         """Settle ``outcomes`` and return claims on the next tasks, as one append to the results file.
 
-        ``wanted`` is asked before each claim, and ends the batch by saying no; without it nothing is claimed. Raises
+        ``wanted`` is asked before each claim, and ends the batch by saying no; without it nothing is claimed. ``noted``
+        are the first of the outcomes as lines, where they were written as such already. Raises
         ``OperationalError``: then nothing was settled or claimed, and the same call may be made again.
         """
         for reader in self._readers:
@@ -131,13 +133,15 @@ class Claimer:
                 self._catch_up()
                 handed_on = self.ledger.awaited.count
                 lines = self._take_in(outcomes)
+                if len(lines) < len(outcomes):
+                    noted = ()  # some of them came too late: those tasks have ended before
                 if abs(now - self._last_roll_call) >= ROLL_CALL:  # also when the clock was set back
                     remains = self._bury_the_dead(now, lines)
                 claims = self._pick(now, wanted, lines) if wanted else []
                 if wanted and not claims and not remains and (remains := self._bury_the_dead(now, lines)):
                     claims = self._pick(now, wanted, lines)
                 if lines:
-                    self._offset = self._results.write(encode_lines(lines))
+                    self._offset = self._results.write(b"".join(noted) + encode_lines(lines[len(noted) :]))
             written = True
         except BaseException:
             self._forget()  # the ledger was ahead of the file
@@ -315,13 +319,13 @@ class Claimer:
         claims: list[Claim] = []
         at = timestamp(now)
         opened, held, worker = self.ledger.open, self.places.held, self._presence.name
-        unpaced = frozenset() if self.ledger.controls else self._unpaced
+        queues, unpaced = self._queue_of, frozenset() if self.ledger.controls else self._unpaced
         for place, record, is_plain in chain.from_iterable(self._candidates(now, lines)):
             task_id = record.task_id
             last = opened.get(task_id)
             # Most tasks are new and need none of this: looking first saves a third of the time.
-            special = last is not None or not is_plain or record.function not in unpaced
-            if special:
+            plain = is_plain and last is None and record.function in unpaced
+            if not plain:
                 if last is not None and last.changes:
                     record = record.changed(last.changes)  # noqa: PLW2901  (from here on it is that other call)
                 if not self._may_start(place, record, last, now, lines):
@@ -330,8 +334,8 @@ class Claimer:
                 self.places.pass_over(place)
                 break
             opened[task_id] = started = start(last, task_id, worker, at)
-            claim = Claim(record, started, place, self._queue_of[place.queue], is_plain)
-            if special:
+            claim = Claim(record, started, place, queues[place.queue], plain)
+            if not plain:
                 self._keep_pace(record, started, now)
                 self._hand_on(claim)
             held[task_id] = place
@@ -427,17 +431,17 @@ class Claimer:
         final, reader = self.ledger.final, self._readers[number]
         if f"{PAUSE} queue {self._queue_of[number]}" in self.ledger.controls:
             return
-        for item in reader:
-            record = item.record
-            task_id = record.task_id
-            if task_id in final:
-                self._pass_by(reader, item)
-            elif isinstance(record, TaskRecord):
-                if record.moved:
-                    self.places.twice.add(task_id)
-                yield Place(rank, number, item.start, item.end, task_id), record, item.is_plain
-            else:
-                self._end(self._rejects.add(reader, item.start, record, timestamp(now)), lines)
+        for items in reader.pieces():
+            while items:
+                item = items.popleft()
+                record = item.record
+                task_id = record.task_id
+                if task_id in final:
+                    self._pass_by(reader, item)
+                elif isinstance(record, TaskRecord):
+                    yield Place(rank, number, item.start, item.end, task_id), record, item.is_plain
+                else:
+                    self._end(self._rejects.add(reader, item.start, record, timestamp(now)), lines)
 
     def _read_again(self, place: Place) -> TaskRecord | None:
         """Return the record that was passed over before, if it is not done with."""
@@ -469,6 +473,8 @@ class Claimer:
         self, place: Place, record: TaskRecord, last: StateRecord | None, now: float, lines: list[StateRecord]
     ) -> bool:
         """Say whether a record that is not done with may start now; if not, end it, or see that it is found in time."""
+        if record.moved:
+            self.places.twice.add(place.task_id)
         if last and last.status == STARTED:
             self.gates.notice(record)
             self.places.held[place.task_id] = place

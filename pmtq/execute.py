@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-import time
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -34,7 +34,8 @@ REQUEUE_DELAY = 1.0
 def execute(claim: Claim, trace: Trace, began: float) -> tuple[StateRecord, bytes, float]:
     """Run the claimed task; return its outcome, the same as a line of JSON, and when it ended.
 
-    ``began`` and the end are in seconds of ``time.perf_counter``.
+    ``began`` and the end are in seconds of ``time.perf_counter``. The claim stays the one that is ``running`` here, until
+    the caller says otherwise.
     """
     running.set(claim)
     plain = claim.is_plain and trace.is_plain
@@ -53,13 +54,11 @@ def execute(claim: Claim, trace: Trace, began: float) -> tuple[StateRecord, byte
         raise
     except BaseException as error:  # noqa: BLE001  (whatever else it raises is an outcome: exit() and cancellation too)
         failure, result = error, None
-    if claim.again:
-        failure, claim.again, result = claim.again, None, None
-    ended = time.perf_counter()
+    ended = perf_counter()
     at, runtime, started = timestamp(now()), int((ended - began) * 1e6) / 1e6, claim.started
     outcome = StateRecord(started.task_id, SUCCESS, result, started.attempt, started.worker, at, runtime)
-    if failure or started.retries or claim.children or claim.record.followers:
-        conclude(outcome, claim, failure)
+    if failure or not plain or claim.children or claim.again or claim.record.followers:
+        failure = conclude(outcome, claim, failure)
     try:
         line = _line(outcome)
     except NotSerializable as error:
@@ -68,13 +67,17 @@ def execute(claim: Claim, trace: Trace, began: float) -> tuple[StateRecord, byte
         line = _line(outcome)
     if not plain:
         trace.tell(claim, outcome, value, failure)
-    running.set(None)
     return outcome, line, ended
 
 
-def conclude(outcome: StateRecord, claim: Claim, failure: BaseException | None) -> None:
-    """Make of a success what it is when the task raised ``failure``; add what only some outcomes have."""
+def conclude(outcome: StateRecord, claim: Claim, failure: BaseException | None) -> BaseException | None:
+    """Make of a success what it is when the task raised ``failure``; add what only some outcomes have.
+
+    Returns what it ended with: the ``failure``, or how it wants to be tried again although its function went on.
+    """
     started = claim.started
+    if claim.again:
+        failure, claim.again = claim.again, None
     outcome.children, outcome.retries, outcome.deaths = claim.children, started.retries, started.deaths
     if isinstance(failure, Retry):
         outcome.status, outcome.eta = RETRY, _when(failure)
@@ -90,6 +93,7 @@ def conclude(outcome: StateRecord, claim: Claim, failure: BaseException | None) 
         _fail(outcome, failure)
     if outcome.status != RETRY:
         outcome.followers, outcome.adds = claim.record.followers, claim.adds
+    return failure
 
 
 def _when(again: Retry) -> str:

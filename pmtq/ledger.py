@@ -49,7 +49,7 @@ class Ledger:
 
     def apply(self, states: Iterable[StateRecord]) -> list[StateRecord]:
         """Take in the next lines; return those that changed anything."""
-        final, opened, effective = self.final, self.open, []
+        final, opened, awaited, effective = self.final, self.open, self.awaited, []
         for state in states:
             task_id, status = state.task_id, state.status
             if task_id in final:
@@ -59,7 +59,7 @@ class Ledger:
             if status in FINAL_STATES:
                 final.add(task_id)
                 opened.pop(task_id, None)
-                if state.followers or self.awaited.owing:
+                if state.followers or awaited.owing:
                     self._hand_on(state)
                 if self.controls:
                     self._forget_wishes_for(task_id)

@@ -81,16 +81,18 @@ class Places:
 
     def move(self, states: list[StateRecord], final: AbstractSet[str]) -> None:
         """Move the places of tasks to where their new states have them looked for next; ``final`` are all that ended."""
+        held, waiting, twice = self.held, self.waiting, self.twice
         for state in states:
-            place = self.held.pop(state.task_id, None)
+            task_id = state.task_id
+            place = held.pop(task_id, None)
             if state.status in FINAL_STATES:
-                if self.waiting:
-                    place = self._stop_waiting(state.task_id) or place
+                if waiting:
+                    place = self._stop_waiting(task_id) or place
                     self._end_waits_for(state, final)
-                if place is None or state.task_id in self.twice:
-                    self.unread.add(state.task_id)
+                if place is None or task_id in twice:
+                    self.unread.add(task_id)
             elif place and state.status == STARTED:
-                self.held[state.task_id] = place
+                held[task_id] = place
             elif place and state.status == RETRY:
                 heappush(self.later, (due(state.eta), place))
             elif place:

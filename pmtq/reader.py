@@ -73,13 +73,17 @@ class QueueReader:
 
     def __iter__(self) -> Iterator[Item]:
         """Hand out the records and faults that were not handed out yet, up to the end of the file."""
-        items = self._items
-        while True:
-            self.fill()
-            if not items:
-                return
+        for items in self.pieces():
             while items:
                 yield items.popleft()
+
+    def pieces(self) -> Iterator[deque[Item]]:
+        """Hand out the same piece by piece, each to be emptied from the left as far as it is used."""
+        while True:
+            self.fill()
+            if not self._items:
+                return
+            yield self._items
 
     def take(self) -> list[Item]:
         """Hand out the next piece of the file at once; empty at its end."""

@@ -11,7 +11,7 @@ It does not know about files: a record here is a typed struct on one side and a 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -79,33 +79,16 @@ class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     v: int = FORMAT_VERSION
     """A record of a later format is left for a worker that can read it."""
 
-    def asks_for_more(self) -> bool:
-        """Say whether it asks for anything but to be run in its turn."""
-        return bool(
-            self.eta
-            or self.expires
-            or self.unique_key
-            or self.after is not None
-            or self.after_failure
-            or self.each
-            or self.moved
-            or self.time_limit
-            or self.soft_time_limit
-            or self.ignore_result is not None
-            or self.v > FORMAT_VERSION
-        )
-
     def changed(self, changes: dict[str, Any]) -> TaskRecord:
         """Return the record as it is to be run again, with what its last try wanted changed."""
         return msgspec.convert({**msgspec.to_builtins(self), **changes}, TaskRecord)
 
     def arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the positional and the keyword arguments of the call."""
-        if isinstance(self.params, dict):
-            return self.args or (), self.params
-        if self.args and self.params:
-            return [*self.args, *self.params], {}
-        return self.params or self.args or (), {}
+        params = self.params or ()
+        if isinstance(params, dict):
+            return self.args or (), params
+        return [*self.args, *params] if self.args else params, {}
 
 
 class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
@@ -160,6 +143,26 @@ decode_task = msgspec.json.Decoder(TaskRecord).decode
 """Turn one line into a TaskRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
 decode_state = msgspec.json.Decoder(StateRecord).decode
 """Turn one line into a StateRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
+
+
+def are_plain(records: Iterable[TaskRecord]) -> bool:
+    """Say whether a client has written all of them, and none asks for anything but to be run in its turn."""
+    for one in records:
+        if not (one.sent and one.task_id) or one.v > FORMAT_VERSION:
+            return False
+        if (
+            one.eta
+            or one.expires
+            or one.unique_key
+            or one.after is not None
+            or one.after_failure
+            or one.each
+            or one.moved
+        ):
+            return False
+        if one.time_limit or one.soft_time_limit or one.ignore_result is not None:
+            return False
+    return True
 
 
 def timestamp(at: float) -> str:

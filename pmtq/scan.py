@@ -20,7 +20,7 @@ import msgspec
 
 from pmtq.ids import is_tree
 from pmtq.jsonable import MAX_NESTING
-from pmtq.records import MAX_RECORD_BYTES, TaskRecord, decode_task, encode, epoch
+from pmtq.records import MAX_RECORD_BYTES, TaskRecord, are_plain, decode_task, encode, epoch
 
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 _USE_A_FILE = "Put the data into a file and send its path"
@@ -89,8 +89,7 @@ class Scanner:
             records = list(map(decode_task, pieces))
         except _NOT_JSON:
             return self._scan_one_by_one(lines, pieces, offset)
-        ours = all(one.sent and one.task_id and not one.asks_for_more() for one in records)
-        if not ours or max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
+        if not are_plain(records) or max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
             return self._scan_one_by_one(lines, pieces, offset)
         self.consumed = len(lines)
         ends = list(accumulate([len(piece) + 1 for piece in pieces], initial=offset))

@@ -8,6 +8,7 @@ import pytest
 
 from pmtq import signals
 from pmtq.presence import Presence
+from pmtq.records import encode
 from pmtq.states import FAILURE, LOST, RELEASED, REVOKED, STARTED, SUCCESS
 from pmtq.watch import Watch
 from pmtq.worker import consumer as module
@@ -273,7 +274,8 @@ def test_a_batch_given_back_at_the_moment_the_running_task_ends_is_not_run_as_we
 
     def exchange_while_it_ends(*args):
         claims = real(*args)
-        consumer._outcomes.append(success(running))  # what the other thread does without the mutex
+        outcome = success(running)
+        consumer._outcomes.append((outcome, encode(outcome) + b"\n"))  # what the other thread does without the mutex
         return claims
 
     monkeypatch.setattr(consumer._claimer, "exchange", exchange_while_it_ends)

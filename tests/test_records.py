@@ -11,6 +11,7 @@ from pmtq.jsonable import MAX_NESTING, require_json
 from pmtq.records import (
     StateRecord,
     TaskRecord,
+    are_plain,
     decode_state,
     decode_task,
     encode,
@@ -201,16 +202,23 @@ def test_every_field_of_a_record_is_read_back(record, decode):
         ("after", "a"), ("after", []), ("after_failure", ["a"]), ("each", "map"),
     ],
 )  # fmt: skip
-def test_a_record_that_asks_for_anything_but_to_be_run_in_its_turn_says_so(option, value):
-    assert TaskRecord(function="f", **{option: value}).asks_for_more()
+def test_a_record_that_asks_for_anything_but_to_be_run_in_its_turn_is_not_plain(option, value):
+    plain = TaskRecord(task_id="a", function="f", sent="s")
+
+    assert not are_plain([plain, TaskRecord(task_id="b", function="f", sent="s", **{option: value})])
 
 
-def test_what_only_its_reader_cares_for_asks_for_nothing():
+@pytest.mark.parametrize("left_out", ["task_id", "sent"])
+def test_a_record_that_no_client_has_written_is_not_plain(left_out):
+    assert not are_plain([TaskRecord(**{"task_id": "a", "function": "f", "sent": "s", left_out: ""})])
+
+
+def test_a_record_is_plain_with_all_that_only_its_reader_cares_for():
     record = TaskRecord(
         task_id="a", function="f", params=[1], sent="s", priority=9, shadow="sh", headers={"h": 1}, parent_id="p"
     )
 
-    assert not record.asks_for_more()
+    assert are_plain([record])
 
 
 def test_a_changed_record_has_what_was_changed_and_the_rest_as_it_was():

@@ -30,7 +30,7 @@ from pmtq.folder import Folder, with_priority
 from pmtq.ledger import release
 from pmtq.presence import Presence
 from pmtq.records import StateRecord, TaskRecord, encode, epoch, timestamp
-from pmtq.request import Request
+from pmtq.request import Request, nothing_running
 from pmtq.sealing import RESULT_EXPIRES
 from pmtq.states import FAILURE, REJECTED, RETRY, REVOKED, SUCCESS
 from pmtq.task import Task
@@ -82,7 +82,8 @@ class Consumer:
         """Seconds a task of each function is expected to take: a new function is tried alone."""
         self._batch: deque[Claim] = deque()
         self._running: Claim | None = None
-        self._outcomes: list[StateRecord] = []
+        self._outcomes: list[tuple[StateRecord, bytes]] = []
+        """What has ended and was not posted yet, each as a line too."""
         self._mutex = threading.Lock()
         """Held while the claimer is used. Outcomes are appended without it, which is one atomic step."""
         self._begun = 0
@@ -217,16 +218,18 @@ class Consumer:
 
         None means that the results could not be written: nothing has changed.
         """
-        settled = len(self._outcomes)
+        settled = self._outcomes[:]
+        outcomes, noted = zip(*settled, strict=True) if settled else ((), ())
         try:
-            claims = self._claimer.exchange(self._outcomes[:settled] + unbegun, now(), wanted)
+            claims = self._claimer.exchange([*outcomes, *unbegun], now(), wanted, noted)
         except OperationalError as error:
-            logger.error("%s Trying again; %d outcomes are kept.", error, settled)  # noqa: TRY400
+            logger.error("%s Trying again; %d outcomes are kept.", error, len(settled))  # noqa: TRY400
             time.sleep(SLOW_POLL)
             return None
-        del self._outcomes[:settled]  # the other thread may have added one meanwhile
+        del self._outcomes[: len(settled)]  # the other thread may have added one meanwhile
         return claims
 
+    @nothing_running()
     def _run_batch(self) -> None:
         """Run the claimed tasks in the order they were claimed."""
         self._look_again()
@@ -242,7 +245,7 @@ class Consumer:
             self._running = claim
             function = claim.record.function
             outcome, line, ended = execute(claim, traces[function], began)
-            outcomes.append(outcome)
+            outcomes.append((outcome, line))
             self._running = None
             if not note(line):  # no room: then it is posted at once
                 self._settle()

@@ -21,7 +21,7 @@ from pmtq.claim import Claim
 from pmtq.execute import execute
 from pmtq.ledger import BEGUN
 from pmtq.records import StateRecord, TaskRecord, encode
-from pmtq.request import running
+from pmtq.request import nothing_running, running
 from pmtq.states import SUCCESS
 from pmtq.trace import Trace
 from pmtq.watch import SLOW_POLL, Watch
@@ -101,6 +101,7 @@ class ManyAtOnce(Consumer):
         if coroutines:
             self._loop.call_soon_threadsafe(self._start_in_loop, coroutines)
 
+    @nothing_running()
     def _try_in_thread(self, claim: Claim) -> None:
         outcome, line, _ = execute(claim, self._traces[claim.record.function], time.perf_counter())
         self._has_ended(claim, outcome, line)
@@ -121,7 +122,7 @@ class ManyAtOnce(Consumer):
 
     def _has_ended(self, claim: Claim, outcome: StateRecord, line: bytes) -> None:
         with self._noting:
-            self._outcomes.append(outcome)
+            self._outcomes.append((outcome, line))
             self._notes.add(line)  # without room for it, a kill in the next moment repeats the task
             del self._claims[claim.record.task_id]
         if self._verbose or outcome.status != SUCCESS:

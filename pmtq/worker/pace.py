@@ -13,6 +13,7 @@ from pmtq.execute import execute
 from pmtq.folder import Folder
 from pmtq.presence import Presence
 from pmtq.records import TaskRecord
+from pmtq.request import nothing_running
 from pmtq.task import Task
 from pmtq.worker.consumer import Consumer, tell
 
@@ -88,6 +89,7 @@ class SteppingConsumer(Consumer):
 
         return wanted
 
+    @nothing_running()
     def _run_batch(self) -> None:
         """Run the one task that was claimed, stage by stage."""
         claim = self._batch.popleft()
@@ -95,8 +97,8 @@ class SteppingConsumer(Consumer):
         record = claim.record
         self._pace.at("claimed", record, "its STARTED line stands in results.jsonl")
         self._pace.at("running", record, "the function is called now")
-        outcome, _, _ = execute(claim, self._traces[record.function], time.perf_counter())
-        self._outcomes.append(outcome)
+        outcome, line, _ = execute(claim, self._traces[record.function], time.perf_counter())
+        self._outcomes.append((outcome, line))
         self._running = None
         tell(claim, outcome)
         self._settle()
