@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pmtq.awaited import Awaited
-from pmtq.records import StateRecord, TaskRecord, epoch
+from pmtq.records import StateRecord, TaskRecord, due
 from pmtq.states import FAILURE, FINAL_STATES, FORGOTTEN, LOST, RELEASED, RETRY, STARTED
 
 MAX_STARTS = 3
@@ -67,7 +67,7 @@ class Ledger:
                 opened.pop(task_id, None)  # behind the others again: the order of `open` is the order of the moves
                 opened[task_id] = state
                 if state.pace:
-                    self.paced.update(dict.fromkeys(state.pace, epoch(state.at)))
+                    self.paced.update(dict.fromkeys(state.pace, due(state.at)))
             elif not self._note(state):
                 continue  # a progress report: whoever held the task holds it still
             effective.append(state)
@@ -109,10 +109,11 @@ class Ledger:
         """Take in what a person has set; a value of null takes it back."""
         kind, _, name = state.control.partition(" ")
         if kind == PACED:
-            self.paced[name] = float(state.result)
+            if isinstance(state.result, int | float):  # nobody has typed it
+                self.paced[name] = state.result
         elif state.result is None:
             self.controls.pop(state.control, None)
-        else:
+        elif kind != MOVED or isinstance(state.result, str):
             self.controls[state.control] = state
 
     def holders(self) -> set[str]:

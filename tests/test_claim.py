@@ -1031,3 +1031,27 @@ def test_a_rate_that_was_set_holds_for_all_workers_together(hand, send, folder):
     taken = [ids(worker.claim(5, now=NOW + at)) for at in (0, 5.9, 6, 12) for worker in (one, two)]
 
     assert taken == [["a"], [], [], [], ["b"], [], ["c"], []]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"task_id":"x","status":"STARTED","worker":"w9","pace":["tasks.add"],"at":"noon"}',
+        '{"control":"paced tasks.add","result":"soon"}',
+        '{"control":"paced tasks.add","result":[1]}',
+        '{"control":"rate_limit tasks.add","result":{"a":1}}',
+        '{"control":"time_limit tasks.add","result":"long"}',
+        '{"control":"revoke"}',
+        '{"control":"pause queue","result":7}',
+        '{"control":"moved a","result":[]}',
+        '{"control":"","sealed":"no such file","size":-1}',
+        '{"task_id":"x","status":"SUCCESS","followers":["a"],"adds":[1,{"b":2}]}',
+        '{"task_id":"a","status":"RETRY","eta":"tomorrow"}',
+        '{"task_id":"a","status":"RELEASED","attempt":-7,"deaths":-1}',
+    ],
+)
+def test_a_line_of_the_results_that_somebody_typed_stops_no_worker(folder, hand, line):
+    post_by_hand(folder, '{"task_id":"a","function":"tasks.add","params":[2,3]}\n')
+    folder.results.write_text(line + "\n")
+
+    assert hand("w1").run_all() == ["a"]
