@@ -145,6 +145,7 @@ class Claimer:
             written = True
         except BaseException:
             self._forget()  # the ledger was ahead of the file
+            self.ended = []
             raise
         finally:
             for remain in remains:

@@ -244,6 +244,35 @@ def test_outcomes_are_kept_while_the_disk_is_full_and_posted_when_there_is_space
     assert refusals >= 5
 
 
+def test_what_a_full_disk_kept_from_being_ended_is_ended_and_told_of_once_when_there_is_space(
+    app, add, work, monkeypatch
+):
+    monkeypatch.setattr(module, "SLOW_POLL", 0.0)
+    told = []
+
+    @signals.task_revoked.connect
+    def hear(sender, request, **_):
+        told.append(request.id)
+
+    refusals = 0
+    real = os.write
+
+    def refused_thrice(descriptor, data):
+        nonlocal refusals
+        if b"REVOKED" in data and refusals < 3:
+            refusals += 1
+            full()
+        return real(descriptor, data)
+
+    result = add.apply_async([1], expires="2020-01-01")
+    monkeypatch.setattr(os, "write", refused_thrice)
+
+    work(app)
+
+    signals.task_revoked.disconnect(hear)
+    assert (refusals, result.state, told) == (3, REVOKED, [result.id])
+
+
 def test_tasks_that_could_not_be_given_back_because_the_disk_is_full_are_not_forgotten(app, add, folder, monkeypatch):
     monkeypatch.setattr(module, "SLOW_POLL", 0.0)
     here = Presence(folder, "w1", {})

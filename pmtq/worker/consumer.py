@@ -19,26 +19,25 @@ from typing import Any
 
 import msgspec
 
-from pmtq import signals
 from pmtq.claim import Claim, Claimer
 from pmtq.clock import now, woken_by_moves
 from pmtq.disk import nudge
-from pmtq.exceptions import LockHeld, NotRegistered, OperationalError
+from pmtq.exceptions import LockHeld, OperationalError
 from pmtq.execute import execute
-from pmtq.failures import rebuilt
 from pmtq.folder import Folder, with_priority
 from pmtq.ledger import release
 from pmtq.presence import Presence
-from pmtq.records import StateRecord, TaskRecord, encode, epoch, timestamp
-from pmtq.request import Request, nothing_running
+from pmtq.records import StateRecord, TaskRecord, encode, timestamp
+from pmtq.request import nothing_running
 from pmtq.sealing import RESULT_EXPIRES
-from pmtq.states import FAILURE, REJECTED, RETRY, REVOKED, SUCCESS
+from pmtq.states import FAILURE, RETRY, SUCCESS
 from pmtq.task import Task
 from pmtq.trace import Trace, close_event_loop
 from pmtq.values import HIGHEST_PRIORITY
 from pmtq.watch import SLOW_POLL, Watch
 from pmtq.worker.board import Board
 from pmtq.worker.overdue import Overdue
+from pmtq.worker.telling import tell_of_found
 
 logger = logging.getLogger("pmtq.worker")
 
@@ -73,6 +72,7 @@ class Consumer:
         """How many tasks more it may take before its ``run`` returns."""
         self._folder = folder
         self._presence = presence
+        self._tasks = tasks
         self._traces = {name: Trace(task, folder.logs, self.board.hard_limit) for name, task in tasks.items()}
         self._notes = presence.notes
         self._shared_watch = watch
@@ -131,7 +131,8 @@ class Consumer:
         while not self._stopping and self.left and still_wanted():
             watch.names = self._files
             seen = watch.seen()
-            self._fill_batch()
+            if not self._fill_batch():
+                continue
             moment = time.monotonic()
             if self._batch:
                 if not notified:
@@ -168,36 +169,22 @@ class Consumer:
         """Return what has been claimed and has not ended."""
         return [claim for claim in (self._running, *self._batch) if claim]
 
-    def _fill_batch(self) -> None:
-        """Settle what has been run, and claim the next batch."""
+    def _fill_batch(self) -> bool:
+        """Settle what has been run, and claim the next batch; say whether the results could be written."""
         with self._mutex:
-            claims = self._exchange([], self._wanted()) or []
+            claims = self._exchange([], self._wanted())
+            if claims is None:
+                return False
             self._forget_notes()
             self._batch.extend(claims)
             self.left -= len(claims)
-            ended, unknown = self._claimer.ended, self._claimer.unknown
+            ended, unknown = self._claimer.ended, list(self._claimer.unknown.items())[self._unknown_told :]
+            self._unknown_told += len(unknown)
         if len(claims) > 1:
             self._overdue.look_after()
-        if signals.task_received.receivers:
-            for claim in claims:
-                signals.task_received.send(self, request=Request(claim))
-        if ended or len(unknown) > self._unknown_told:
-            self._tell_of_the_others(ended, list(unknown.items()))
-
-    def _tell_of_the_others(self, ended: list[StateRecord], unknown: list[tuple[str, str]]) -> None:
-        """Send the signals for what was found in the queues and is not to be run here."""
-        for final in ended:
-            if final.status == REVOKED and (record := final.record):
-                expired = bool(record.expires) and epoch(record.expires) <= now()
-                request = Request(Claim(record, final))
-                task = self._traces[record.function].task
-                signals.task_revoked.send(task, request=request, terminated=False, signum=None, expired=expired)
-            elif final.status == REJECTED:
-                signals.task_rejected.send(self, message=final.task_id, exc=rebuilt(final))
-        for name, task_id in unknown[self._unknown_told :]:
-            error = NotRegistered(f"no task is called {name!r} here", name, tuple(self._traces))
-            signals.task_unknown.send(self, message=None, exc=error, name=name, id=task_id)
-        self._unknown_told = len(unknown)
+        if claims or ended or unknown:
+            tell_of_found(self, claims, ended, unknown, self._tasks)
+        return True
 
     def _wanted(self) -> Callable[[TaskRecord], bool]:
         """Return what a new batch asks before each claim: whether this task shall be in it."""

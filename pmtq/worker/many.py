@@ -78,10 +78,10 @@ class ManyAtOnce(Consumer):
 
         return wanted
 
-    def _fill_batch(self) -> None:
-        """Settle what has ended, and claim what there is room for."""
+    def _fill_batch(self) -> bool:
+        """Settle what has ended, and claim what there is room for; say whether the results could be written."""
         self._has_woken = False  # before looking at what has ended: what ends after that wakes us again
-        super()._fill_batch()
+        return super()._fill_batch()
 
     def _run_batch(self) -> None:
         """Have all of the claimed tasks begin."""

@@ -1,4 +1,4 @@
-"""Tells receivers of ``task_revoked`` and ``task_rejected`` about tasks that ended without having been run to their end here.
+"""Tells receivers of signals what a worker finds in its queues, and of tasks that end without being run to their end here.
 
 A task is told of once: by whoever wrote its end, or, if its process was ended for it, by the parent of that process.
 
@@ -14,6 +14,7 @@ from pmtq import signals
 from pmtq.archive import all_lines
 from pmtq.claim import Claim
 from pmtq.clock import now
+from pmtq.exceptions import NotRegistered
 from pmtq.failures import rebuilt
 from pmtq.folder import Folder
 from pmtq.journal import Journal
@@ -24,6 +25,26 @@ from pmtq.states import REJECTED, REVOKED
 from pmtq.task import Task
 
 Tasks = Mapping[str, Task[..., Any]]
+
+
+def tell_of_found(
+    sender: object,
+    claims: Iterable[Claim],
+    ended: Iterable[StateRecord],
+    unknown: Iterable[tuple[str, str]],
+    tasks: Tasks,
+) -> None:
+    """Tell of what ``sender`` found in the queues: tasks to run, others that it ended, functions that it does not know.
+
+    Each of the ``unknown`` is a function's name and the id of a task.
+    """
+    if signals.task_received.receivers:
+        for claim in claims:
+            signals.task_received.send(sender, request=Request(claim))
+    tell_of_ended(sender, ended, tasks)
+    for name, task_id in unknown:
+        error = NotRegistered(f"no task is called {name!r} here", name, tuple(tasks))
+        signals.task_unknown.send(sender, message=None, exc=error, name=name, id=task_id)
 
 
 def tell_of_ended(sender: object, ended: Iterable[StateRecord], tasks: Tasks) -> None:
