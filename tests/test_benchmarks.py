@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pmtq.folder import Folder
-from tests.benchmarks import figures, table
+from pmtq.result import EagerResult
+from tests.benchmarks import figures, table, workflows
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.files import Backlog, ResultsFollower
 from tests.benchmarks.processes import ROOT, Unmeasured, Workshop, python
@@ -28,6 +31,8 @@ TINY = figures.Scale(
     whole_rounds=1,
     idle_seconds=0.05,
     kills=1,
+    chord=50,
+    chain=5,
 )
 
 
@@ -54,6 +59,35 @@ def test_every_figure_can_be_measured(bench, name):
         pytest.skip(troubles[0])
     assert troubles == []
     assert all(value > 0 for row in rows for values in row.samples.values() for value in values)
+
+
+def test_a_figure_without_anything_to_compare_it_with_stands_alone(bench):
+    (row,) = bench.compare("chain", lambda one: 0.007, table.duration, {}, [])
+    assert (row.figure, row.pmtq, row.beside, row.ratio, row.samples) == (
+        "chain",
+        "7.00 ms",
+        "",
+        None,
+        {"pmtq": [0.007]},
+    )
+
+
+def test_a_workflow_that_has_another_value_is_not_measured():
+    call = SimpleNamespace(apply_async=lambda: EagerResult("id", 5, "SUCCESS"))
+    with pytest.raises(RuntimeError) as refused:
+        workflows.seconds(workflows.Workflow("a sum", call, 6))
+    assert str(refused.value) == "the value of a sum is 5 instead of 6"
+
+
+def test_a_chord_whose_body_runs_twice_is_not_measured(bench, monkeypatch):
+    def ask(command, environment, patience):
+        Path(command[-1]).write_text("1\n1\n")
+        return 0.1
+
+    monkeypatch.setattr(bench.shop, "ask", ask)
+    with pytest.raises(Unmeasured) as refused:
+        figures.workflow_seconds(bench.pmtq, "chord", 10, workers=0)
+    assert str(refused.value) == "the bodies of 1 chords of 10 ran 2 times"
 
 
 def test_a_queue_that_is_not_installed_gets_a_row_that_says_how_to_install_it(bench):

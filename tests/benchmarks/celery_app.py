@@ -1,8 +1,9 @@
-"""Celery, doing the same empty task; where it works is told by the environment, see ``peers``."""
+"""Celery, doing the same tasks; where it works is told by the environment, see ``peers``."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from celery import Celery
 
@@ -20,3 +21,23 @@ if folder := os.environ.get("BENCH_FOLDER"):
 @app.task(name="nothing")
 def nothing() -> None:
     """Do nothing."""
+
+
+@app.task(name="same")
+def same(value: int) -> int:
+    """Return what it is given: a member of a chord."""
+    return value
+
+
+@app.task(name="total")
+def total(values: list[int], diary: str) -> int:
+    """Write a line into ``diary`` and return the sum: the body of a chord."""
+    with Path(diary).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return sum(values)
+
+
+@app.task(name="increment")
+def increment(value: int) -> int:
+    """Return 1 more: the step of a chain."""
+    return value + 1

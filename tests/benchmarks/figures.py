@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from pmtq.presence import living
 from tests.benchmarks.contenders import Contender, FileQueue, Pmtq, Prototype, worker_command
 from tests.benchmarks.files import Backlog, ResultsFollower
 from tests.benchmarks.peers import all_peers
-from tests.benchmarks.processes import Process, Unmeasured, Workshop, cpu_seconds, peak_megabytes
+from tests.benchmarks.processes import Process, Unmeasured, Workshop, cpu_seconds, peak_megabytes, python
 from tests.benchmarks.table import Limit, Row, duration, paired_ratio, rate
 
 FINE = 0.0005
@@ -43,6 +44,11 @@ HANDOVER = 0.4
 """The share of the big backlog after which another worker goes on with it."""
 LONGEST = 120.0
 """Seconds after which a worker that is still at work is given up."""
+CHORD_WORKERS = 4
+TENTH = 10
+"""A chord is compared with so many, one after the other, of a header so much smaller: as many tasks in all."""
+WORKFLOW_PATIENCE = 300.0
+"""Seconds for the client of a workflow, which itself waits for workers, for a small workflow, and for the one that counts."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,14 @@ class Scale:
     """So often the whole backlog is run to its end."""
     idle_seconds: float
     kills: int
+    chord: int
+    """The tasks in the header of a chord."""
+    chain: int
+    """The steps of a chain."""
 
 
-FULL = Scale(5, 3, 1.0, 1.0, 6.0, 200, 3.0, 1_000_000, (10_000, 50_000), 2, 8.0, 7)
-QUICK = Scale(2, 1, 0.3, 0.2, 2.0, 40, 1.0, 100_000, (5_000, 25_000), 1, 2.0, 2)
+FULL = Scale(5, 3, 1.0, 1.0, 6.0, 200, 3.0, 1_000_000, (10_000, 50_000), 2, 8.0, 7, 10_000, 1_000)
+QUICK = Scale(2, 1, 0.3, 0.2, 2.0, 40, 1.0, 100_000, (5_000, 25_000), 1, 2.0, 2, 2_000, 200)
 
 
 class Bench:
@@ -83,6 +93,8 @@ class Bench:
         self.pmtq = Pmtq(shop, self.backlog)
         self.prototype = Prototype(shop, self.backlog)
         self.peers = all_peers(shop) if with_peers else []
+        self.celery = [one for one in self.peers if one.name == CELERY]
+        """What workflows are compared with."""
 
     def compare(
         self,
@@ -108,6 +120,8 @@ class Bench:
                     if one is self.pmtq:
                         raise
                     troubles[one.name] = f"round {number + 1}: {error}"
+        if not others:
+            return [Row(figure, shown(statistics.median(samples["pmtq"])), samples=samples)]
         rows = []
         for one in others:
             row = beside(figure, samples["pmtq"], one.name, samples[one.name], shown, targets.get(one.name))
@@ -205,6 +219,46 @@ def _trips(bench: Bench, pause: float) -> Callable[[Contender], float]:
             return float(statistics.median(taken))
 
     return measure
+
+
+def workflow_seconds(one: Contender, what: str, size: int, workers: int, times: int = 1) -> float:
+    """Return the mean time from the call of a chord or chain to its value, ``workers`` processes being idle before.
+
+    Raises ``Unmeasured`` if the value is another one, or the body of a chord did not run once each time.
+    """
+    with one.queue() as folder:
+        diary = folder / "diary"
+        numbers = [str(times), str(size), str(workers)]
+        command = python(
+            "tests.benchmarks.workflows", one.client, what, *numbers, *([diary] if what == "chord" else [])
+        )
+        with one.workers(folder, workers):
+            spent = float(one.shop.ask(command, one.environment(folder), WORKFLOW_PATIENCE))
+        if what == "chord" and (runs := diary.read_text().count("\n")) != times:
+            raise Unmeasured(f"the bodies of {times} chords of {size:,} ran {runs} times")
+    return spent
+
+
+def chord(bench: Bench) -> list[Row]:
+    """The time from the call of a big chord to the value of its body, and whether it only grows as its header does."""
+    size, small = bench.scale.chord, bench.scale.chord // TENTH
+    tenths: list[float] = []
+
+    def measure(one: Contender) -> float:
+        if one is bench.pmtq:
+            tenths.append(workflow_seconds(one, "chord", small, CHORD_WORKERS, TENTH) / small)
+        return workflow_seconds(one, "chord", size, CHORD_WORKERS)
+
+    rows = bench.compare(f"chord of {size:,}", measure, duration, {}, bench.celery)
+    whole = [spent / size for spent in rows[0].samples["pmtq"]]
+    return [*rows, beside("… for each of its tasks", whole, f"chord of {small:,}", tenths, duration, Limit(most=1.2))]
+
+
+def chain(bench: Bench) -> list[Row]:
+    """The time from the call of a long chain to the value of its last step, with one worker."""
+    size = bench.scale.chain
+    measure = partial(workflow_seconds, what="chain", size=size, workers=1)
+    return bench.compare(f"chain of {size:,}", measure, duration, {}, bench.celery)
 
 
 class Course(NamedTuple):
@@ -455,6 +509,8 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "drain-by-two": drain_by_two,
     "round-trip": round_trip,
     "round-trip-at-once": round_trip_at_once,
+    "chord": chord,
+    "chain": chain,
     "backlog": backlog,
     "idle": idle,
     "redelivery": redelivery,

@@ -98,7 +98,7 @@ class CeleryOnRedis(OnRedis):
 
     def worker_command(self, folder: Path, number: int) -> list[str]:
         """Start one process that runs the tasks itself."""
-        return celery_worker()
+        return celery_worker(number)
 
     @contextmanager
     def counting(self, folder: Path) -> Iterator[Callable[[], int]]:
@@ -130,7 +130,7 @@ class CeleryInFiles(Peer):
 
     def worker_command(self, folder: Path, number: int) -> list[str]:
         """Start one process that runs the tasks itself."""
-        return celery_worker()
+        return celery_worker(number)
 
     @contextmanager
     def counting(self, folder: Path) -> Iterator[Callable[[], int]]:
@@ -202,10 +202,11 @@ def all_peers(shop: Workshop) -> list[Contender]:
     ]
 
 
-def celery_worker() -> list[str]:
-    """Return the command; without the chatter between workers, of which there is only one."""
+def celery_worker(number: int) -> list[str]:
+    """Return the command of a worker with a name of its own, without the chatter between workers."""
     quiet = ("--loglevel", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat")
-    return python("celery", "-A", "tests.benchmarks.celery_app", "worker", "-P", "solo", *quiet)
+    name = ("-n", f"worker{number}@%h")
+    return python("celery", "-A", "tests.benchmarks.celery_app", "worker", "-P", "solo", *name, *quiet)
 
 
 def huey_worker() -> list[str]:

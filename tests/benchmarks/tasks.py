@@ -27,3 +27,23 @@ def hold(diary: str) -> None:
         file.write(f"{os.getpid()}\n")
     if path.read_text().count("\n") == 1:
         time.sleep(HOLD_SECONDS)
+
+
+@app.task(name="same")
+def same(value: int) -> int:
+    """Return what it is given: a member of a chord."""
+    return value
+
+
+@app.task(name="total")
+def total(values: list[int], diary: str) -> int:
+    """Write a line into ``diary`` and return the sum: the body of a chord."""
+    with Path(diary).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return sum(values)
+
+
+@app.task(name="increment")
+def increment(value: int) -> int:
+    """Return 1 more: the step of a chain."""
+    return value + 1
