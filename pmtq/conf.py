@@ -111,12 +111,12 @@ class Settings(MutableMapping[str, Any]):
     @property
     def zone(self) -> tzinfo:
         """The time zone of people and schedules: that of ``timezone``, else UTC, or local time without ``enable_utc``."""
-        chosen = self["timezone"]
+        chosen = self.timezone
         if isinstance(chosen, tzinfo):
             return chosen
         if chosen:
             return find_zone(chosen)
-        return UTC if self["enable_utc"] else LOCAL
+        return UTC if self.enable_utc else LOCAL
 
     @property
     def keeps_values(self) -> bool:
@@ -125,7 +125,7 @@ class Settings(MutableMapping[str, Any]):
 
     def seconds(self, name: str) -> float | None:
         """Return a setting that is a time span as seconds, whether it was set as such or as a ``timedelta``."""
-        value = self[name]
+        value = getattr(self, name)
         return value.total_seconds() if isinstance(value, timedelta) else value
 
     def table(self, *, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:

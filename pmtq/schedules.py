@@ -209,7 +209,12 @@ class crontab(BaseSchedule):  # noqa: N801  (Celery's name)
         self.day_of_week, self.day_of_month = self._numbers["day_of_week"], self._numbers["day_of_month"]
         self.month_of_year = self._numbers["month_of_year"]
         require_a_date(self.day_of_month, self.month_of_year)
+        self._times = [
+            timedelta(hours=one, minutes=other) for one, other in product(sorted(self.hour), sorted(self.minute))
+        ]
+        """What a wall clock shows when it runs, from midnight on."""
         self._latest: tuple[date, tzinfo, list[datetime]] = (date.min, UTC, [])
+        """The day that was asked about last, in which zone, and its planned times in UTC."""
 
     @classmethod
     def from_string(cls, line: str) -> crontab:
@@ -225,14 +230,17 @@ class crontab(BaseSchedule):  # noqa: N801  (Celery's name)
 
     def next_after(self, moment: datetime) -> datetime:
         """Return the first planned time after ``moment``."""
-        zone = self.zone()
-        moment = moment.astimezone(UTC)
-        for day in self._days_from(moment.astimezone(zone).date()):
-            times = self._times_on(day, zone)
-            later = bisect_right(times, moment)
-            if later < len(times):
-                return times[later]
-        raise AssertionError("a crontab that has a date has a next one")
+        zone, moment = self.zone(), moment.astimezone(UTC)
+        _, zone_then, times = self._latest
+        # Whoever asks most often asks about the same day; then the wall clock need not be looked at.
+        if zone != zone_then or not times or not times[0] <= moment < times[-1]:
+            times = self._first_times_after(moment, zone)
+        return times[bisect_right(times, moment)]
+
+    def _first_times_after(self, moment: datetime, zone: tzinfo) -> list[datetime]:
+        """Return the planned times of the first day that has one after ``moment``."""
+        days = self._days_from(moment.astimezone(zone).date())
+        return next(times for day in days if (times := self._times_on(day, zone))[-1] > moment)
 
     def _days_from(self, day: date) -> Iterator[date]:
         """Yield the days that fit, from ``day`` on."""
@@ -247,22 +255,23 @@ class crontab(BaseSchedule):  # noqa: N801  (Celery's name)
     def _times_on(self, day: date, zone: tzinfo) -> list[datetime]:
         """Return the planned times of a day, in their order; those of the latest day asked for are kept."""
         if self._latest[:2] != (day, zone):
-            self._latest = (day, zone, sorted(self._moments(day, zone)))
+            midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+            if midnight.utcoffset() == (midnight + _DAY).utcoffset():
+                begin = midnight.astimezone(UTC)
+                self._latest = (day, zone, [begin + time for time in self._times])
+            else:
+                self._latest = (day, zone, sorted(self._times_on_a_changed_day(midnight)))
         return self._latest[2]
 
-    def _moments(self, day: date, zone: tzinfo) -> set[datetime]:
-        """Return when the wall clock shows the times of a day; see the rules above for the days when it is changed.
+    def _times_on_a_changed_day(self, midnight: datetime) -> set[datetime]:
+        """Return when the wall clock shows the times of a day on which it is changed; see the rules above.
 
         Python reads a time that is left out with the offset before the change, and one that comes twice as the first.
         """
-        walls = [
-            datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone)
-            for hour, minute in product(sorted(self.hour), sorted(self.minute))
-        ]
+        walls = [midnight + time for time in self._times]
         moments = {wall.astimezone(UTC) for wall in walls}
-        if len(self.hour) == 24 and _is_changed(day, zone):
-            second = {wall.replace(fold=1).astimezone(UTC) for wall in walls if _comes_twice(wall)}
-            moments |= second
+        if len(self.hour) == 24:
+            moments |= {wall.replace(fold=1).astimezone(UTC) for wall in walls if _comes_twice(wall)}
         return moments
 
     def deadline(self) -> float | None:
@@ -286,12 +295,6 @@ class crontab(BaseSchedule):  # noqa: N801  (Celery's name)
         return isinstance(other, crontab) and self._numbers == other._numbers
 
     __hash__ = None
-
-
-def _is_changed(day: date, zone: tzinfo) -> bool:
-    """Say whether the wall clock is changed on a day."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    return midnight.utcoffset() != (midnight + _DAY).utcoffset()
 
 
 def _comes_twice(wall: datetime) -> bool:

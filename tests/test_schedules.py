@@ -3,7 +3,7 @@
 import copy
 import pickle
 import sys
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -183,6 +183,7 @@ def minute_by_minute(hours, minute, hour, weekdays, days, months) -> list[int]:
 
 ALL_HOURS, ALL_DAYS, ALL_WEEK, ALL_MONTHS = set(range(24)), set(range(1, 32)), set(range(7)), set(range(1, 13))
 YEARS = [
+    ({}, set(range(60)), ALL_HOURS, ALL_WEEK, ALL_DAYS, ALL_MONTHS),
     ({"minute": "*/15"}, {0, 15, 30, 45}, ALL_HOURS, ALL_WEEK, ALL_DAYS, ALL_MONTHS),
     ({"minute": 30, "hour": 2}, {30}, {2}, ALL_WEEK, ALL_DAYS, ALL_MONTHS),
     ({"minute": "0,59", "hour": "1-3"}, {0, 59}, {1, 2, 3}, ALL_WEEK, ALL_DAYS, ALL_MONTHS),
@@ -206,6 +207,45 @@ def test_a_year_of_a_crontab_fires_exactly_when_each_minute_is_looked_at(
         found.append(int(moment.timestamp()))
 
     assert found == minute_by_minute(a_year_of_minutes(plan.tz, year), minute, hour, weekdays, days, months)
+
+
+class CountingZone(tzinfo):
+    """Oslo, counting how often it is asked."""
+
+    asked = 0
+
+    def utcoffset(self, moment):
+        self.asked += 1
+        return moment.replace(tzinfo=OSLO).utcoffset()
+
+    def dst(self, moment):
+        return moment.replace(tzinfo=OSLO).dst()
+
+    def fromutc(self, moment):
+        self.asked += 1
+        return OSLO.fromutc(moment.replace(tzinfo=OSLO)).replace(tzinfo=self)
+
+
+def test_the_wall_clock_is_looked_at_a_few_times_a_day_not_every_minute():
+    plan = crontab()
+    plan.tz = zone = CountingZone()
+
+    fired, moment = 0, at("2027-06-01T00:00+0200") - timedelta(minutes=1)
+    while (moment := plan.next_after(moment)) < at("2027-07-01T00:00+0200"):
+        fired += 1
+
+    assert (fired, zone.asked <= 10 * 30) == (30 * 24 * 60, True)
+
+
+def test_the_day_that_is_kept_is_not_taken_for_another_in_another_zone():
+    plan, moment = crontab(minute=0, hour="6-8"), at("2027-06-01T06:30Z")
+
+    found = []
+    for name in ("UTC", "Europe/Oslo", "UTC"):
+        plan.tz = ZoneInfo(name)
+        found.append(plan.next_after(moment))
+
+    assert found == [at("2027-06-01T07:00Z"), at("2027-06-02T04:00Z"), at("2027-06-01T07:00Z")]
 
 
 def test_the_last_run_until_now_is_found_in_one_step_for_an_interval_and_by_walking_for_a_crontab():
