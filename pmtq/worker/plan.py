@@ -57,8 +57,6 @@ class Plan:
     """Post the periodic tasks, too."""
     schedule: str = ""
     """The file in which the scheduler keeps its last runs; empty for the folder's own."""
-    scheduler: str = ""
-    """The scheduler's class, as ``module:Class``; empty for the built-in one."""
     make_pace: Callable[[], Slow] | None = None
     """Says how to stop between the stages of a task, if that is wanted."""
     prepare: Callable[[str], None] = _nothing
