@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import pmtq
 from pmtq.canvas import Signature, chain, chord, group, maybe_signature, signature
-from tests.oracle.shapes import CALLBACKS, SHAPES, got, linked, shown
+from tests.oracle.shapes import CALLBACKS, SHAPES, got, names_of
 from tests.support import read_lines
 
 CELERY = json.loads((Path(__file__).parent / "oracle" / "celery.json").read_text())
@@ -21,37 +22,7 @@ def heard():
 @pytest.fixture
 def names(app, heard):
     """The names that the shapes are made of."""
-
-    @app.task(name="ident")
-    def ident(*args):
-        return list(args)
-
-    @app.task(name="add")
-    def add(x, y):
-        return x + y
-
-    @app.task(name="boom")
-    def boom(*args):
-        raise ValueError("boom")
-
-    @app.task(name="told")
-    def told(first, *more):
-        heard.append([shown(one) for one in (first, *more)])
-        return first
-
-    @app.task(name="told_three")
-    def told_three(request, exc, traceback):
-        heard.append([request.task, shown(exc)])
-
-    @app.task(name="told_own", bind=True)
-    def told_own(self, task_id):
-        heard.append([shown(task_id)])
-
-    return {
-        "chain": chain, "group": group, "chord": chord, "signature": signature, "linked": linked, "ident": ident,
-        "add": add, "boom": boom, "told": told, "told_three": told_three, "told_own": told_own, "i": ident.s,
-        "json": lambda sig: json.loads(json.dumps(sig)),
-    }  # fmt: skip
+    return names_of(pmtq, app, heard)
 
 
 DIFFERENT = {

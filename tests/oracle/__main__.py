@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from celery import Celery, __version__, chain, chord, group, signature
+import celery
+from celery import Celery, __version__
 from celery.contrib.testing.worker import start_worker
 
-from tests.oracle.shapes import CALLBACKS, SHAPES, got, linked, shown
+from tests.oracle.shapes import CALLBACKS, SHAPES, got, names_of, shown
 
 TABLE = Path(__file__).with_name("celery.json")
 app = Celery("tasks", broker="memory://", backend="cache+memory://")
@@ -21,42 +22,7 @@ HANGS = {"chord([i(1) | group(i(2), i(3)), i(4)], i())"}
 """Shapes for which a Celery worker never comes to an end."""
 
 
-@app.task(name="ident")
-def ident(*args):
-    return list(args)
-
-
-@app.task(name="add")
-def add(x, y):
-    return x + y
-
-
-@app.task(name="boom")
-def boom(*args):
-    raise ValueError("boom")
-
-
-@app.task(name="told")
-def told(first, *more):
-    heard.append([shown(one) for one in (first, *more)])
-    return first
-
-
-@app.task(name="told_three")
-def told_three(request, exc, traceback):
-    heard.append([request.task, shown(exc)])
-
-
-@app.task(name="told_own", bind=True)
-def told_own(self, task_id):
-    heard.append([shown(task_id)])
-
-
-names = {
-    "chain": chain, "group": group, "chord": chord, "signature": signature, "linked": linked, "ident": ident, "add": add,
-    "boom": boom, "told": told, "told_three": told_three, "told_own": told_own, "i": ident.s,
-    "json": lambda sig: json.loads(json.dumps(sig)),
-}  # fmt: skip
+names = names_of(celery, app, heard)
 
 
 def ask(*, eager: bool) -> dict[str, object]:

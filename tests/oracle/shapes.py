@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from types import ModuleType
 from typing import Any
 
 SHAPES = [
@@ -102,6 +104,44 @@ CALLBACKS = [
     "linked(boom.s(), told.s(7))",
 ]
 """Shapes with callbacks, which write down what they are told."""
+
+
+def names_of(canvas: ModuleType, app: Any, heard: list[Any]) -> dict[str, Any]:
+    """Give ``app`` the tasks, and return all names that the shapes are made of.
+
+    ``canvas`` is ``pmtq`` or ``celery``; callbacks add to ``heard`` what they are told.
+    """
+
+    @app.task(name="ident")
+    def ident(*args):
+        return list(args)
+
+    @app.task(name="add")
+    def add(x, y):
+        return x + y
+
+    @app.task(name="boom")
+    def boom(*args):
+        raise ValueError("boom")
+
+    @app.task(name="told")
+    def told(first, *more):
+        heard.append([shown(one) for one in (first, *more)])
+        return first
+
+    @app.task(name="told_three")
+    def told_three(request, exc, traceback):
+        heard.append([request.task, shown(exc)])
+
+    @app.task(name="told_own", bind=True)
+    def told_own(self, task_id):
+        heard.append([shown(task_id)])
+
+    return {
+        "chain": canvas.chain, "group": canvas.group, "chord": canvas.chord, "signature": canvas.signature,
+        "linked": linked, "ident": ident, "add": add, "boom": boom, "told": told, "told_three": told_three,
+        "told_own": told_own, "i": ident.s, "json": lambda sig: json.loads(json.dumps(sig)),
+    }  # fmt: skip
 
 
 def linked(shape: Any, callback: Any) -> Any:
