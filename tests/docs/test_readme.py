@@ -56,8 +56,16 @@ class Reader:
         else:
             self.run(["sh", "-c", text.removeprefix("$ ")])
 
-    def run(self, command: list[str]) -> None:
-        subprocess.run(command, cwd=self.folder, env=self.environment, check=True, timeout=DEADLINE)
+    def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            check=True,
+            timeout=DEADLINE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def close(self) -> None:
         if self.worker:
@@ -87,9 +95,29 @@ def test_a_reader_who_follows_the_readme_block_by_block_sees_what_it_says(reader
             text = (reader.folder / "queue_dir" / "results.jsonl").read_text()
             return sorted(int(found) for found in re.findall(r'"status":"SUCCESS","result":(\d+)', text))
 
-        # 1000 from the script; 5 from the prompt, from the echo and from the editor
-        wait_for(lambda: sums() == sorted([*range(2, 1002), 5, 5, 5]), "all results")
+        # 1000 from the script; 5 from the prompt, from the echo and from the editor; the chain, the group and the header
+        workflows = [4, 8, 16, 4, 8, 4, 8]
+        wait_for(lambda: sums() == sorted([*range(2, 1002), 5, 5, 5, *workflows]), "all results")
     app.backend.close()
+
+
+def test_the_schedule_of_the_readme_is_posted_and_listed_by_the_commands_beside_it(reader: Reader) -> None:
+    section = README.split("## Workflows and schedules")[1].split("\n## ")[0]
+    beat, listing = re.findall(r"`(pmtq [^`]+)`", section)
+    for block in BLOCK.finditer(README):
+        if block["kind"] == "python":
+            reader.follow(block["kind"], block["name"], block["text"])
+
+    service = subprocess.Popen(beat.split(), cwd=reader.folder, env=reader.environment)
+    try:
+        wait_for((reader.folder / "queue_dir" / "schedule.json").exists, "the scheduler's file")
+        shown = reader.run(listing.split()).stdout
+    finally:
+        service.terminate()
+        service.wait(DEADLINE)
+
+    assert beat == "pmtq beat -A clock"
+    assert [line.split()[:1] for line in shown.splitlines() if "tasks.add" in line] == [["greet"]]
 
 
 def test_the_files_and_functions_on_the_way_of_a_task_are_where_the_readme_says() -> None:
