@@ -111,12 +111,13 @@ class Settings(MutableMapping[str, Any]):
     @property
     def zone(self) -> tzinfo:
         """The time zone of people and schedules: that of ``timezone``, else UTC, or local time without ``enable_utc``."""
-        chosen = self.timezone
+        shown = vars(self)  # schedules ask often: looking through the layers would take most of their time
+        chosen = shown["timezone"]
         if isinstance(chosen, tzinfo):
             return chosen
         if chosen:
             return find_zone(chosen)
-        return UTC if self.enable_utc else LOCAL
+        return UTC if shown["enable_utc"] else LOCAL
 
     @property
     def keeps_values(self) -> bool:
