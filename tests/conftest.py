@@ -36,9 +36,10 @@ settings.load_profile("ordinary")  # the same examples everywhere; --hypothesis-
 
 
 def pytest_configure() -> None:
-    """Answer Ctrl-C, and let the processes that tests start answer it, also where a script runs the tests with ``&``."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Heed the signals that end a program, and let the processes that tests start heed them, also under ``nohup`` or ``&``."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, None), (signal.SIGHUP, None)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
