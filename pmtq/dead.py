@@ -108,7 +108,7 @@ class DeadTasks:
         if standing:
             return standing
         if final.record:
-            return final.record, ""
+            return final.record, final.queue
         raise NotRequeuedError(self._call_is_lost(task_id))
 
     def note(self, task_id: str, new_id: str) -> None:

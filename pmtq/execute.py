@@ -89,7 +89,8 @@ def conclude(outcome: StateRecord, claim: Claim, failure: BaseException | None) 
         _fail(outcome, failure)
     elif failure is not None:
         outcome.status = next((status for kind, status in _ENDS.items() if isinstance(failure, kind)), FAILURE)
-        outcome.record, outcome.eta, outcome.changes = claim.record, "", None
+        outcome.record, outcome.queue = claim.record, claim.queue
+        outcome.eta, outcome.changes = "", None
         _fail(outcome, failure)
     if outcome.status != RETRY:
         outcome.followers, outcome.adds = claim.record.followers, claim.adds

@@ -2,7 +2,7 @@
 
 1. The first final state of a task decides; whatever is said about it later is ignored.
 2. A task is held by the worker of its last STARTED line, until that worker ends it, gives it back, or dies.
-3. A start that ended in the worker's death counts; after ``MAX_STARTS`` of them the task has failed.
+3. What was held by a worker that has died is given out again, see ``inheritance``.
 
 It is told lines and answers questions. It knows no file, no clock and no process.
 """
@@ -12,16 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pmtq.awaited import Awaited
-from pmtq.records import StateRecord, TaskRecord, due
-from pmtq.states import FAILURE, FINAL_STATES, FORGOTTEN, LOST, RELEASED, RETRY, STARTED
+from pmtq.records import StateRecord, due
+from pmtq.states import FINAL_STATES, FORGOTTEN, LOST, RELEASED, RETRY, STARTED
 
-MAX_STARTS = 3
 REVOKE, PAUSE, RATE_LIMIT, TIME_LIMIT, PACED, MOVED = "revoke", "pause", "rate_limit", "time_limit", "paced", "moved"
 """First words of control lines: ``revoke ID``, ``moved ID`` with the name of the one file in which its record counts,
 ``pause queue NAME``, ``pause task NAME``, ``rate_limit TASK``, ``time_limit TASK``; and, written when the results start
 afresh, ``paced NAME`` with the time of the last start."""
-BEGUN = "begun"
-"""What a worker's notes may say besides outcomes: true, that all it has taken has begun; false, that nothing more has."""
 _MOVES = frozenset({STARTED, RELEASED, LOST, RETRY})
 
 
@@ -124,30 +121,6 @@ class Ledger:
         """Return the STARTED lines of the tasks that ``worker`` holds, in the order it took them."""
         return [state for state in self.open.values() if state.status == STARTED and state.worker == worker]
 
-    def legacy(self, worker: str, noted: list[StateRecord], at: str) -> list[StateRecord]:
-        """Return the lines to write when ``worker`` has died, having ``noted`` outcomes that it did not post.
-
-        A worker runs its tasks in the order it took them and notes each outcome at once, so only the first that has
-        no outcome can have begun: that one is LOST, its start counts. The others are RELEASED as if never taken.
-        Where it is otherwise, a note says so: in an event loop all have begun, and none if it was ended for one.
-        """
-        held = {(state.task_id, state.attempt): state for state in self.held_by(worker)}
-        # Notes left over from an earlier batch speak of attempts that are settled. A release takes its attempt back.
-        lines = [line for line in noted if held.pop((line.task_id, line.attempt + (line.status == RELEASED)), None)]
-        begun = _begun(noted, len(held))
-        for position, state in enumerate(held.values()):
-            status, attempt = (LOST, state.attempt) if position < begun else (RELEASED, state.attempt - 1)
-            line = StateRecord(state.task_id, status, attempt=attempt, worker=worker, at=at)
-            lines.append(carry(state, line))
-            line.deaths += status == LOST
-        return lines
-
-
-def _begun(noted: list[StateRecord], held: int) -> int:
-    """Return how many of the ``held`` tasks without an outcome can have begun."""
-    said = [line.result for line in noted if line.control == BEGUN]
-    return (held if said[-1] else 0) if said else 1
-
 
 def start(last: StateRecord | None, task_id: str, worker: str, at: str) -> StateRecord:
     """Return the line with which ``worker`` takes a task whose last move was ``last``."""
@@ -165,18 +138,3 @@ def carry(last: StateRecord, line: StateRecord) -> StateRecord:
     """Write into a task's next line what its last one remembered of the tries before; return the line."""
     line.retries, line.deaths, line.changes = last.retries, last.deaths, last.changes
     return line
-
-
-def verdict_on_the_lost(
-    last: StateRecord | None, record: TaskRecord, at: str, *, acks_late: bool
-) -> StateRecord | None:
-    """Return the FAILURE of a task that must not start again because its last worker died, else None."""
-    if last is None or last.status != LOST or (acks_late and last.deaths < MAX_STARTS):
-        return None
-    if acks_late:
-        why = f"{last.deaths} workers died while running it, the last one {last.worker}. Mend {record.function} and send it again"
-    else:
-        why = f"worker {last.worker} died while running it, and with acks_late=False a task is started once at most"
-    error = {"type": "pmtq.exceptions.WorkerLostError", "message": f"{record.function}: {why}"}
-    line = StateRecord(last.task_id, FAILURE, None, last.attempt, last.worker, at, error=error, record=record)
-    return carry(last, line)

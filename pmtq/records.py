@@ -119,7 +119,9 @@ class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
     pace: list[str] | None = None
     """On a start that others must keep a distance from: the rate limits and keys that it counts for."""
     record: TaskRecord | None = None
-    """With a failure: the call itself, so that it can be posted again after its queue file was cleared."""
+    """With a failure: the call itself, so that it can be posted again after its queue file was cleared …"""
+    queue: str = ""
+    """… and the queue that it stood in."""
     followers: list[str] | None = None
     """With the end of a task: those that wait for it …"""
     adds: list[Any] | None = None

@@ -173,9 +173,8 @@ class Revoking:
                     return False
                 if task_id not in ledger.final:
                     follower.write([_revoked(task_id, TERMINATED, started, record)])
-                if (
-                    number == signal.SIGKILL
-                ):  # it has no last words; the next in the batch would be taken for what it ran
+                # It would have no last words, and the next one of its batch would be taken for what it ran.
+                if number == signal.SIGKILL:
                     follower.write([release(one, at) for one in self._unnoted(worker)])
                 _send(worker.pid, number)
         except ProcessLookupError:

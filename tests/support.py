@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pmtq.claim import Claim, Claimer, Terms
+from pmtq.claim import Claim, Terms
+from pmtq.claimer import Claimer
 from pmtq.folder import DEFAULT_QUEUE, Folder
 from pmtq.presence import Presence
 from pmtq.records import StateRecord, TaskRecord, timestamp

@@ -57,7 +57,7 @@ def test_while_a_limited_task_runs_its_end_stands_there(board, claim):
     error = {"type": "pmtq.exceptions.TimeLimitExceeded", "message": message}
     assert 4 < left <= 5
     assert line == StateRecord(
-        "a", FAILURE, None, 2, "w1", runtime=5.0, error=error, retries=1, deaths=1, record=claim.record
+        "a", FAILURE, None, 2, "w1", runtime=5.0, error=error, retries=1, deaths=1, record=claim.record, queue="celery"
     )
     assert (board.deadline(), board.line_at_the_end()) == (math.inf, None)
 

@@ -90,6 +90,22 @@ def test_a_call_is_known_with_its_queue_while_its_record_stands_there(dead, app,
     assert (record.arguments()[0], queue) == ([1], "low")
 
 
+def test_a_call_is_known_with_its_queue_when_its_record_was_cleared_away(dead, app, folder, work):
+    @app.task(name="fail", queue="low")
+    def fail():
+        raise ValueError
+
+    task_id = fail.delay().id
+    work(app, queues=("low",))
+    assert not read_lines(folder.queue("low")), "the file was cleared"
+    for _, _, sealed in folder.sealed_queues():
+        sealed.unlink()
+
+    record, queue = dead.call(task_id)
+
+    assert (record.function, queue) == ("fail", "low")
+
+
 def test_a_call_that_was_posted_again_is_told_with_the_new_id_and_can_be_posted_once_more(dead, states, app):
     states(failed("t", record=call("t")))
 

@@ -6,7 +6,8 @@ import tracemalloc
 import pytest
 
 from pmtq.broker import Broker
-from pmtq.claim import Claimer, Terms
+from pmtq.claim import Terms
+from pmtq.claimer import Claimer
 from pmtq.gates import Gates
 from pmtq.ledger import Ledger
 from pmtq.records import StateRecord, TaskRecord, timestamp
@@ -152,7 +153,7 @@ def test_a_rate_that_is_used_up_holds_back_no_other_task(paced, post, folder, ha
     post("a", "b")
     post("c", function="tasks.other")
     worker = paced("one", 6.0)
-    worker.claimer._known["tasks.other"] = Terms()
+    worker.claimer._admission._terms["tasks.other"] = Terms()
 
     assert worker.run_all() == ["a", "c"]
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pmtq.ledger import BEGUN, MAX_STARTS, Ledger, release, start, verdict_on_the_lost
+from pmtq.inheritance import BEGUN, MAX_STARTS, legacy, verdict_on_the_lost
+from pmtq.ledger import Ledger, release, start
 from pmtq.records import StateRecord, TaskRecord, decode_state, encode
 from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, RETRY, STARTED, SUCCESS
 
@@ -82,7 +83,7 @@ def test_a_sealed_file_is_remembered_with_how_much_of_it_was_carried_over():
 def test_of_a_dead_workers_tasks_the_first_is_lost_and_the_others_were_never_begun():
     ledger = told(started("a", attempt=2), started("b"), started("c", attempt=3))
 
-    assert ledger.legacy("w1", [], AT) == [
+    assert legacy(ledger, "w1", [], AT) == [
         StateRecord("a", LOST, attempt=2, worker="w1", at=AT, deaths=1),
         StateRecord("b", RELEASED, attempt=0, worker="w1", at=AT),
         StateRecord("c", RELEASED, attempt=2, worker="w1", at=AT),
@@ -92,14 +93,14 @@ def test_of_a_dead_workers_tasks_the_first_is_lost_and_the_others_were_never_beg
 def test_the_first_is_the_one_taken_first_not_the_one_known_first():
     ledger = told(started("a"), StateRecord("a", RELEASED, worker="w1"), started("b"), started("a"))
 
-    assert [state.task_id for state in ledger.legacy("w1", [], AT)] == ["b", "a"]
+    assert [state.task_id for state in legacy(ledger, "w1", [], AT)] == ["b", "a"]
 
 
 def test_what_a_dead_worker_had_noted_stands_and_the_next_is_the_one_it_died_of():
     ledger = told(started("a"), started("b"), started("c"))
     noted = StateRecord("a", SUCCESS, 5, 1, "w1")
 
-    assert ledger.legacy("w1", [noted], AT) == [
+    assert legacy(ledger, "w1", [noted], AT) == [
         noted,
         StateRecord("b", LOST, attempt=1, worker="w1", at=AT, deaths=1),
         StateRecord("c", RELEASED, attempt=0, worker="w1", at=AT),
@@ -112,18 +113,18 @@ def test_what_a_dead_worker_had_noted_stands_and_the_next_is_the_one_it_died_of(
 def test_a_note_of_an_attempt_that_is_settled_is_ignored(stale):
     ledger = told(started("a", attempt=2))
 
-    assert ledger.legacy("w1", [stale], AT) == [StateRecord("a", LOST, attempt=2, worker="w1", at=AT, deaths=1)]
+    assert legacy(ledger, "w1", [stale], AT) == [StateRecord("a", LOST, attempt=2, worker="w1", at=AT, deaths=1)]
 
 
 def test_an_outcome_noted_twice_stands_once():
     ledger = told(started("a"))
     noted = StateRecord("a", SUCCESS, 5, 1, "w1")
 
-    assert ledger.legacy("w1", [noted, noted], AT) == [noted]
+    assert legacy(ledger, "w1", [noted, noted], AT) == [noted]
 
 
 def test_a_worker_that_holds_nothing_gives_nothing_back():
-    assert told(started("a", "w2")).legacy("w1", [], AT) == []
+    assert legacy(told(started("a", "w2")), "w1", [], AT) == []
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_a_death_counts_apart_from_tries():
         StateRecord("a", STARTED, None, 4, "w1", AT, **TRIED), StateRecord("b", STARTED, None, 4, "w1", AT, **TRIED)
     )
 
-    assert ledger.legacy("w1", [], AT) == [
+    assert legacy(ledger, "w1", [], AT) == [
         StateRecord("a", LOST, None, 4, "w1", AT, **{**TRIED, "deaths": 2}),
         StateRecord("b", RELEASED, None, 3, "w1", AT, **TRIED),
     ]
@@ -278,7 +279,7 @@ def test_of_a_worker_that_ran_all_at_once_every_task_without_an_outcome_is_lost(
     ledger = told(started("a"), started("b", attempt=2), started("c"))
     noted = StateRecord("b", SUCCESS, 5, 2, "w1")
 
-    assert ledger.legacy("w1", [begun(True), noted], AT) == [
+    assert legacy(ledger, "w1", [begun(True), noted], AT) == [
         noted,
         StateRecord("a", LOST, attempt=1, worker="w1", at=AT, deaths=1),
         StateRecord("c", LOST, attempt=1, worker="w1", at=AT, deaths=1),
@@ -288,4 +289,4 @@ def test_of_a_worker_that_ran_all_at_once_every_task_without_an_outcome_is_lost(
 def test_of_a_worker_that_was_ended_for_one_task_no_other_had_begun():
     ledger = told(started("a"), started("b"), StateRecord("a", FAILURE, attempt=1))
 
-    assert ledger.legacy("w1", [begun(False)], AT) == [StateRecord("b", RELEASED, attempt=0, worker="w1", at=AT)]
+    assert legacy(ledger, "w1", [begun(False)], AT) == [StateRecord("b", RELEASED, attempt=0, worker="w1", at=AT)]

@@ -180,7 +180,7 @@ FULL_TASK = TaskRecord(
 )  # fmt: skip
 FULL_STATE = StateRecord(
     "a", "RETRY", [1], 3, "w", "at", 0.5, "eta", {"type": "E"}, "tb", 2, 1, {"params": [2]}, ["c"], ["f"], FULL_TASK,
-    ["n"], ["m"], kept=True,
+    "low", ["n"], ["m"], kept=True,
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from pmtq import PMTQ, sealing
 from pmtq.canvas import chain, chord, group
 from pmtq.exceptions import ChordError
 from pmtq.execute import execute
-from pmtq.ledger import MAX_STARTS
+from pmtq.inheritance import MAX_STARTS
 from pmtq.records import StateRecord
 from pmtq.request import nothing_running
 from pmtq.result import ResultSet

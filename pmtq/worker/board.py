@@ -144,7 +144,7 @@ def _end_of(claim: Claim, seconds: float) -> bytes:
     started = claim.started
     line = StateRecord(started.task_id, FAILURE, None, started.attempt, started.worker, runtime=seconds, error=error)
     carry(started, line)
-    line.record, line.followers = claim.record, claim.record.followers
+    line.record, line.queue, line.followers = claim.record, claim.queue, claim.record.followers
     if len(encoded := encode(line)) > _SIZE - _LINE:
         line.record = None  # it stands in the queue file, as long as that is not cleared
         encoded = encode(line)

@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from pmtq.claim import Claim, Claimer
+from pmtq.claim import Claim
+from pmtq.claimer import Claimer
 from pmtq.clock import now, woken_by_moves
 from pmtq.disk import nudge
 from pmtq.exceptions import LockHeld, OperationalError

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from pmtq.claim import Claim
 from pmtq.execute import execute
-from pmtq.ledger import BEGUN
+from pmtq.inheritance import BEGUN
 from pmtq.records import StateRecord, TaskRecord, encode
 from pmtq.request import nothing_running, running
 from pmtq.states import SUCCESS

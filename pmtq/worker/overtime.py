@@ -16,8 +16,8 @@ from typing import Protocol
 from pmtq.clock import now
 from pmtq.exceptions import LockHeld
 from pmtq.folder import Folder
+from pmtq.inheritance import BEGUN
 from pmtq.journal import Journal
-from pmtq.ledger import BEGUN
 from pmtq.presence import Notes
 from pmtq.records import StateRecord, encode, timestamp
 from pmtq.worker.board import Board

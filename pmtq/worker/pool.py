@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 from pmtq import signals
-from pmtq.claim import Claimer, Terms
+from pmtq.claim import Terms
+from pmtq.claimer import Claimer
 from pmtq.clock import now
 from pmtq.exceptions import OperationalError, PmtqError
 from pmtq.presence import Presence

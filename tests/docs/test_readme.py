@@ -138,7 +138,7 @@ def test_the_files_and_functions_on_the_way_of_a_task_are_where_the_readme_says(
         "pmtq/broker", "Broker.publish",
         "pmtq/journal", "Journal.append",
         "pmtq/watch", "Watch.wait",
-        "pmtq/claim", "Claimer.exchange",
+        "pmtq/claimer", "Claimer.exchange",
         "pmtq/ledger", "Ledger.apply",
         "pmtq/worker/consumer", "Consumer.run", "pmtq/execute",
         "pmtq/backend", "Backend.wait",

@@ -295,6 +295,7 @@ def test_an_expired_task_is_revoked_and_not_run(hand, send, folder):
     assert revoked.pop("record").items() >= {"task_id": "a", "function": "tasks.add", "params": [1, 2]}.items()
     assert revoked == {
         "task_id": "a",
+        "queue": "celery",
         "status": REVOKED,
         "at": AT,
         "error": {"type": "pmtq.exceptions.TaskRevokedError", "message": message},
