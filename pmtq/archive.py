@@ -14,6 +14,7 @@ from pmtq.folder import Folder, priority_of
 from pmtq.journal import Journal
 from pmtq.reader import QueueReader
 from pmtq.records import StateRecord, TaskRecord, decode_state
+from pmtq.scan import Fault
 from pmtq.states import FINAL_STATES
 
 FEW = 16
@@ -95,6 +96,6 @@ def call_of(folder: Folder, task_id: str) -> tuple[TaskRecord, str] | None:
         reader = QueueReader(Journal(path), name)
         reader.rewind(0)
         for item in reader:
-            if item.record.task_id == task_id and isinstance(item.record, TaskRecord):
+            if item.record.task_id == task_id and not isinstance(item.record, Fault):
                 return item.record, priority_of(name)[0]
     return None

@@ -31,7 +31,7 @@ from pmtq.presence import Presence, Remains, find_remains
 from pmtq.reader import QueueReader
 from pmtq.records import StateRecord, TaskRecord, decode_state, encode_lines, timestamp
 from pmtq.rejecting import Rejects
-from pmtq.scan import Item
+from pmtq.scan import Fault, Item
 from pmtq.states import IGNORED, REJECTED, SUCCESS
 
 logger = logging.getLogger("pmtq.worker")
@@ -352,7 +352,7 @@ class Claimer:
                 task_id = record.task_id
                 if task_id in final:
                     self._pass_by(reader, item)
-                elif isinstance(record, TaskRecord):
+                elif not isinstance(record, Fault):
                     yield Place(rank, number, item.start, item.end, task_id), record, item.is_plain
                 else:
                     self._end(self._rejects.add(reader, item.start, record, timestamp(now)), lines)
@@ -371,7 +371,7 @@ class Claimer:
     def _pass_by(self, reader: QueueReader, item: Item) -> None:
         """Pass by a record that is done with; say so if it is not the one that was done."""
         task_id, record = item.record.task_id, item.record
-        if isinstance(record, TaskRecord) and record.moved:
+        if not isinstance(record, Fault) and record.moved:
             return  # the line it was moved from is still to come, or was come to before
         if task_id in self.places.unread:
             self.places.unread.discard(task_id)

@@ -20,6 +20,7 @@ from pmtq.inspection import View
 from pmtq.journal import Journal
 from pmtq.reader import QueueReader
 from pmtq.records import StateRecord, TaskRecord, timestamp
+from pmtq.scan import Fault
 from pmtq.sealing import generation
 from pmtq.states import FAILURE, FINAL_STATES, REJECTED, RETRY, REVOKED, STARTED, SUCCESS
 
@@ -113,7 +114,7 @@ class Following:
 
     def _records(self, reader: QueueReader, *, carried: bool) -> Iterator[Event]:
         for item in reader:
-            if isinstance(item.record, TaskRecord) and self._is_new(item.record, carried=carried):
+            if not isinstance(item.record, Fault) and self._is_new(item.record, carried=carried):
                 yield _sent(item.record, reader.name, self._since)
 
     def _is_new(self, record: TaskRecord, *, carried: bool) -> bool:

@@ -19,6 +19,7 @@ from pmtq.ids import ids_in
 from pmtq.journal import Journal
 from pmtq.reader import QueueReader
 from pmtq.records import TaskRecord
+from pmtq.scan import Fault
 from pmtq.states import FINAL_STATES, PENDING, WAITING_STATES
 
 
@@ -68,7 +69,7 @@ def _records(folder: Folder) -> Iterator[TaskRecord]:
     for path in [*paths, *(folder.queue(name) for name in folder.queue_names())]:
         reader = QueueReader(Journal(path))
         reader.rewind(0)
-        yield from (item.record for item in reader if isinstance(item.record, TaskRecord))
+        yield from (item.record for item in reader if not isinstance(item.record, Fault))
         reader.journal.close()
 
 

@@ -22,7 +22,7 @@ from pmtq.ledger import Ledger
 from pmtq.presence import find_remains
 from pmtq.reader import QueueReader
 from pmtq.records import StateRecord, TaskRecord, encode_lines
-from pmtq.scan import DERIVED_ID
+from pmtq.scan import DERIVED_ID, Fault
 from pmtq.sealing import generation
 
 _REWINDS = 3
@@ -123,7 +123,7 @@ class Follower:
             for item in reader:
                 if item.start >= end:
                     break
-                if isinstance(item.record, TaskRecord) and item.record.task_id not in self.ledger.final:
+                if not isinstance(item.record, Fault) and item.record.task_id not in self.ledger.final:
                     yield OwedItem(item.start, item.end, item.record)
             if not reader.is_another_file():
                 return

@@ -190,7 +190,7 @@ class View:
     def later(self, queue: str) -> Iterator[Owed]:
         """Yield what waits in ``queue`` for its time, in the order in which it would run now."""
         for reader, item in self._owed(queue):
-            if isinstance(item.record, TaskRecord) and _is_after(self._eta(item.record), self.now):
+            if not isinstance(item.record, Fault) and _is_after(self._eta(item.record), self.now):
                 yield self._explained(reader, item)
 
     def ended(self) -> Iterator[StateRecord]:
@@ -206,7 +206,7 @@ class View:
         last = self.ledger.open.get(record.task_id)
         if last and last.status == RETRY:
             return last.eta
-        return record.eta if isinstance(record, TaskRecord) else ""
+        return record.eta if not isinstance(record, Fault) else ""
 
     @cached_property
     def _held(self) -> dict[str, StateRecord]:
@@ -230,7 +230,7 @@ class View:
                 record = item.record
                 if record.task_id not in self.ledger.final and self._places.get(record.task_id, name) == name:
                     yield reader, item
-                    if isinstance(record, TaskRecord) and record.unique_key:
+                    if not isinstance(record, Fault) and record.unique_key:
                         self._owners.setdefault(record.unique_key, record.task_id)
             reader.journal.close()
 
@@ -269,7 +269,7 @@ class View:
             for item in _items(self._reader(name)):
                 if len(found) == len(wanted):
                     return found
-                if item.record.task_id in wanted and isinstance(item.record, TaskRecord):
+                if item.record.task_id in wanted and not isinstance(item.record, Fault):
                     found[item.record.task_id] = item.record, name
         return found
 
@@ -406,7 +406,7 @@ def _items(reader: QueueReader) -> Iterator[Item]:
 
 def _moved_ids(lines: bytes) -> list[str]:
     items = Scanner().scan(lines, 0)
-    return [one.record.task_id for one in items if isinstance(one.record, TaskRecord) and one.record.moved]
+    return [one.record.task_id for one in items if not isinstance(one.record, Fault) and one.record.moved]
 
 
 def _worker(facts: dict[str, Any]) -> Worker:

@@ -11,7 +11,7 @@ It does not know about files: a record here is a typed struct on one side and a 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -136,6 +136,8 @@ class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """… and how many of its bytes were carried over."""
 
 
+NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for a line that is no record."""
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 """Turn a record into JSON bytes, without a newline."""
@@ -145,26 +147,6 @@ decode_task = msgspec.json.Decoder(TaskRecord).decode
 """Turn one line into a TaskRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
 decode_state = msgspec.json.Decoder(StateRecord).decode
 """Turn one line into a StateRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
-
-
-def are_plain(records: Iterable[TaskRecord]) -> bool:
-    """Say whether a client has written all of them, and none asks for anything but to be run in its turn."""
-    for one in records:
-        if not (one.sent and one.task_id) or one.v > FORMAT_VERSION:
-            return False
-        if (
-            one.eta
-            or one.expires
-            or one.unique_key
-            or one.after is not None
-            or one.after_failure
-            or one.each
-            or one.moved
-        ):
-            return False
-        if one.time_limit or one.soft_time_limit or one.ignore_result is not None:
-            return False
-    return True
 
 
 def timestamp(at: float) -> str:

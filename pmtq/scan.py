@@ -20,7 +20,8 @@ import msgspec
 
 from pmtq.ids import is_tree
 from pmtq.jsonable import MAX_NESTING
-from pmtq.records import MAX_RECORD_BYTES, TaskRecord, are_plain, decode_task, encode, epoch
+from pmtq.plain import decode_plain
+from pmtq.records import MAX_RECORD_BYTES, NOT_JSON, TaskRecord, decode_task, encode, epoch
 
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 _USE_A_FILE = "Put the data into a file and send its path"
@@ -28,7 +29,6 @@ BLOCK_START, BLOCK_END = b"--{", b"}--"
 DERIVED_ID = "by-hand-"
 """So begin the ids of records that came without one."""
 _BOM = b"\xef\xbb\xbf"
-_NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Fault(msgspec.Struct):
@@ -85,11 +85,8 @@ class Scanner:
         """
         pieces = lines.split(b"\n")
         del pieces[-1]
-        try:
-            records = list(map(decode_task, pieces))
-        except _NOT_JSON:
-            return self._scan_one_by_one(lines, pieces, offset)
-        if not are_plain(records) or max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
+        records = decode_plain(pieces)
+        if records is None or max(map(len, pieces), default=0) > MAX_RECORD_BYTES:
             return self._scan_one_by_one(lines, pieces, offset)
         self.consumed = len(lines)
         ends = list(accumulate([len(piece) + 1 for piece in pieces], initial=offset))
@@ -163,7 +160,7 @@ def with_task_id(source: bytes, task_id: str) -> bytes:
     try:
         if decode_task(source).task_id:
             return source if source.endswith(b"\n") else source + b"\n"
-    except _NOT_JSON:
+    except NOT_JSON:
         pass
     try:
         _strict(source.decode())
@@ -191,7 +188,7 @@ def _trusted(line: bytes) -> TaskRecord | None:
         _require_times(record)
         if record.after is not None and not is_tree(record.after):
             return None
-    except (*_NOT_JSON, ValueError):
+    except (*NOT_JSON, ValueError):
         return None
     return record if record.sent and record.task_id else None
 
@@ -218,7 +215,7 @@ def _by_hand(source: bytes, derived_id: str) -> TaskRecord | Fault:
 def _is_record(line: bytes) -> bool:
     try:
         decode_task(line)
-    except _NOT_JSON:
+    except NOT_JSON:
         return False
     return True
 

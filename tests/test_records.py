@@ -11,7 +11,6 @@ from pmtq.jsonable import MAX_NESTING, require_json
 from pmtq.records import (
     StateRecord,
     TaskRecord,
-    are_plain,
     decode_state,
     decode_task,
     encode,
@@ -192,33 +191,6 @@ def test_every_field_of_a_record_is_read_back(record, decode):
         name for name in record.__struct_fields__ if name in own
     ]
     assert decode(encode(record)) == record
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("eta", "2027-01-15T08:00:00Z"), ("expires", "2027-01-15T08:00:00Z"), ("unique_key", "k"), ("moved", True),
-        ("time_limit", 1.0), ("soft_time_limit", 1.0), ("ignore_result", True), ("ignore_result", False), ("v", 2),
-        ("after", "a"), ("after", []), ("after_failure", ["a"]), ("each", "map"),
-    ],
-)  # fmt: skip
-def test_a_record_that_asks_for_anything_but_to_be_run_in_its_turn_is_not_plain(option, value):
-    plain = TaskRecord(task_id="a", function="f", sent="s")
-
-    assert not are_plain([plain, TaskRecord(task_id="b", function="f", sent="s", **{option: value})])
-
-
-@pytest.mark.parametrize("left_out", ["task_id", "sent"])
-def test_a_record_that_no_client_has_written_is_not_plain(left_out):
-    assert not are_plain([TaskRecord(**{"task_id": "a", "function": "f", "sent": "s", left_out: ""})])
-
-
-def test_a_record_is_plain_with_all_that_only_its_reader_cares_for():
-    record = TaskRecord(
-        task_id="a", function="f", params=[1], sent="s", priority=9, shadow="sh", headers={"h": 1}, parent_id="p"
-    )
-
-    assert are_plain([record])
 
 
 def test_a_changed_record_has_what_was_changed_and_the_rest_as_it_was():
