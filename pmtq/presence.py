@@ -28,7 +28,7 @@ from pmtq.fork import put_in_order_after_fork
 logger = logging.getLogger("pmtq.worker")
 
 NOTES_BYTES = 256 * 1024
-_COUNT_BYTES = 8
+_HEAD_BYTES = 8
 """The notes file begins with the number of bytes that count, as 7 digits and a newline: one aligned machine word,
 so that a kill between two instructions leaves the old number or the new one."""
 
@@ -128,12 +128,12 @@ class Notes:
             self._map = mmap.mmap(descriptor, NOTES_BYTES)
         finally:
             os.close(descriptor)
-        self._length = memoryview(self._map)[:_COUNT_BYTES].cast("Q")
-        """How many bytes of lines follow; it counts as written in one step, and a line that it does not cover is none."""
-        self._end = _COUNT_BYTES + min(self._length[0], NOTES_BYTES - _COUNT_BYTES)
+        self._shown_end = memoryview(self._map)[:_HEAD_BYTES].cast("Q")
+        """Where the lines end, for whoever reads the file. It is written in one step, after the line that it takes in."""
+        self._end = _end_of_lines(self._map[:_HEAD_BYTES])
         self._holds_old = True
         """Whether lines that were cleared may still stand behind the others."""
-        self._kept = _COUNT_BYTES
+        self._kept = _HEAD_BYTES
 
     def add(self, line: bytes) -> bool:
         """Keep one more line; return False, keeping nothing, when it does not fit."""
@@ -141,13 +141,12 @@ class Notes:
         if end > NOTES_BYTES:
             return False
         self._map[self._end : end] = line
-        self._length[0] = end - _COUNT_BYTES
-        self._end = end
+        self._shown_end[0] = self._end = end
         return True
 
     def keep(self, line: bytes) -> None:
         """Forget the lines, and begin with this one from now on: whoever buries us is to know it all the time."""
-        self._kept = _COUNT_BYTES
+        self._kept = _HEAD_BYTES
         self.clear()
         if self.add(line):
             self._kept = self._end
@@ -155,8 +154,7 @@ class Notes:
     def clear(self) -> None:
         """Forget the lines, because they stand in the results file now."""
         if self._end > self._kept:
-            self._length[0] = self._kept - _COUNT_BYTES
-            self._end = self._kept
+            self._shown_end[0] = self._end = self._kept
             self._holds_old = True
 
     def wipe(self) -> None:
@@ -171,7 +169,7 @@ class Notes:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._length.release()
+        self._shown_end.release()
         self._map.close()
 
 
@@ -212,8 +210,8 @@ def noted(folder: Folder, name: str, *, posted: bool = False) -> list[bytes]:
         data = disk.read_at(descriptor, NOTES_BYTES, 0)
     finally:
         os.close(descriptor)
-    end = len(data) if posted else _COUNT_BYTES + _count(data[:_COUNT_BYTES])
-    return data[_COUNT_BYTES:end].splitlines()
+    end = len(data) if posted else _end_of_lines(data[:_HEAD_BYTES])
+    return data[_HEAD_BYTES:end].splitlines()
 
 
 def find_remains(folder: Folder, name: str) -> Remains | None:
@@ -252,6 +250,6 @@ def _facts_in(path: Path) -> list[dict[str, Any]]:
     return []
 
 
-def _count(head: bytes) -> int:
-    """Return the number at the top of a notes file; 0 if something else stands there."""
-    return min(int.from_bytes(head, sys.byteorder), NOTES_BYTES - _COUNT_BYTES)
+def _end_of_lines(head: bytes) -> int:
+    """Return the offset behind the last line, given the bytes before the first one; they are zeros in a new file."""
+    return max(_HEAD_BYTES, min(int.from_bytes(head, sys.byteorder), NOTES_BYTES))

@@ -304,7 +304,8 @@ def test_a_batch_given_back_at_the_moment_the_running_task_ends_is_not_run_as_we
     def exchange_while_it_ends(*args):
         claims = real(*args)
         outcome = success(running)
-        consumer._outcomes.append((outcome, encode(outcome) + b"\n"))  # what the other thread does without the mutex
+        consumer._lines.append(encode(outcome) + b"\n")
+        consumer._outcomes.append(outcome)  # what the other thread does without the mutex
         return claims
 
     monkeypatch.setattr(consumer._claimer, "exchange", exchange_while_it_ends)

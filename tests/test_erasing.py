@@ -331,4 +331,7 @@ def test_a_forgotten_result_does_not_stay_in_the_notes_of_its_worker(app, folder
     tidy(one)
 
     notes = folder.notes("w1").read_bytes()
-    assert (notes.strip(b"\0"), one.presence.notes.lines()) == ((6).to_bytes(8, sys.byteorder) + b"wanted", [b"wanted"])
+    assert (notes.strip(b"\0"), one.presence.notes.lines()) == (
+        (14).to_bytes(8, sys.byteorder) + b"wanted",
+        [b"wanted"],
+    )

@@ -83,8 +83,10 @@ class Consumer:
         """Seconds a task of each function is expected to take: a new function is tried alone."""
         self._batch: deque[Claim] = deque()
         self._running: Claim | None = None
-        self._outcomes: list[tuple[StateRecord, bytes]] = []
-        """What has ended and was not posted yet, each as a line too."""
+        self._outcomes: list[StateRecord] = []
+        """What has ended and was not posted yet …"""
+        self._lines: list[bytes] = []
+        """… and the same as lines, each of which is there before its outcome."""
         self._mutex = threading.Lock()
         """Held while the claimer is used. Outcomes are appended without it, which is one atomic step."""
         self._begun = 0
@@ -206,15 +208,14 @@ class Consumer:
 
         None means that the results could not be written: nothing has changed.
         """
-        settled = self._outcomes[:]
-        outcomes, noted = zip(*settled, strict=True) if settled else ((), ())
+        settled = len(self._outcomes)
         try:
-            claims = self._claimer.exchange([*outcomes, *unbegun], now(), wanted, noted)
+            claims = self._claimer.exchange(self._outcomes[:settled] + unbegun, now(), wanted, self._lines[:settled])
         except OperationalError as error:
-            logger.error("%s Trying again; %d outcomes are kept.", error, len(settled))  # noqa: TRY400
+            logger.error("%s Trying again; %d outcomes are kept.", error, settled)  # noqa: TRY400
             time.sleep(SLOW_POLL)
             return None
-        del self._outcomes[: len(settled)]  # the other thread may have added one meanwhile
+        del self._outcomes[:settled], self._lines[:settled]  # the other thread may have added one meanwhile
         return claims
 
     @nothing_running()
@@ -222,7 +223,7 @@ class Consumer:
         """Run the claimed tasks in the order they were claimed."""
         self._look_again()
         batch, outcomes, expected, traces = self._batch, self._outcomes, self._expected, self._traces
-        note, verbose = self._notes.add, self._verbose
+        lines, note, verbose = self._lines, self._notes.add, self._verbose
         began = time.perf_counter()
         while batch and not self._stopping:
             try:
@@ -233,7 +234,8 @@ class Consumer:
             self._running = claim
             function = claim.record.function
             outcome, line, ended = execute(claim, traces[function], began)
-            outcomes.append((outcome, line))
+            lines.append(line)
+            outcomes.append(outcome)
             self._running = None
             if not note(line):  # no room: then it is posted at once
                 self._settle()

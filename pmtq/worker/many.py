@@ -122,7 +122,8 @@ class ManyAtOnce(Consumer):
 
     def _has_ended(self, claim: Claim, outcome: StateRecord, line: bytes) -> None:
         with self._noting:
-            self._outcomes.append((outcome, line))
+            self._lines.append(line)
+            self._outcomes.append(outcome)
             self._notes.add(line)  # without room for it, a kill in the next moment repeats the task
             del self._claims[claim.record.task_id]
         if self._verbose or outcome.status != SUCCESS:

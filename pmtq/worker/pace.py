@@ -98,7 +98,8 @@ class SteppingConsumer(Consumer):
         self._pace.at("claimed", record, "its STARTED line stands in results.jsonl")
         self._pace.at("running", record, "the function is called now")
         outcome, line, _ = execute(claim, self._traces[record.function], time.perf_counter())
-        self._outcomes.append((outcome, line))
+        self._lines.append(line)
+        self._outcomes.append(outcome)
         self._running = None
         tell(claim, outcome)
         self._settle()
