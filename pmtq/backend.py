@@ -36,7 +36,7 @@ class Backend:
         """
         self.folder = folder
         self._keeps_values = keeps_values
-        self._journal = Journal(folder.results)
+        self._journal = Journal(folder.results, successor=folder.next_results)
         self._index = Index(folder, self._journal)
         self._lock = threading.Lock()
         self._watch: Watch | None = None

@@ -301,6 +301,8 @@ class Claimer:
             if not wanted(record):
                 self.places.pass_over(place)
                 break
+            if not plain:
+                opened.pop(task_id, None)  # behind the others again, as whoever reads the line has it
             opened[task_id] = started = start(last, task_id, worker, at)
             claim = Claim(record, started, place, queues[place.queue], plain)
             if not plain:

@@ -57,7 +57,7 @@ def execute(claim: Claim, trace: Trace, began: float) -> tuple[StateRecord, byte
     ended = perf_counter()
     at, runtime, started = timestamp(now()), int((ended - began) * 1e6) / 1e6, claim.started
     outcome = StateRecord(started.task_id, SUCCESS, result, started.attempt, started.worker, at, runtime)
-    if failure or not plain or claim.children or claim.again or claim.record.followers:
+    if failure is not None or not plain or claim.children or claim.again is not None or claim.record.followers:
         failure = conclude(outcome, claim, failure)
     try:
         line = _line(outcome)
@@ -76,7 +76,7 @@ def conclude(outcome: StateRecord, claim: Claim, failure: BaseException | None) 
     Returns what it ended with: the ``failure``, or how it wants to be tried again although its function went on.
     """
     started = claim.started
-    if claim.again:
+    if claim.again is not None:
         failure, claim.again = claim.again, None
     outcome.children, outcome.retries, outcome.deaths = claim.children, started.retries, started.deaths
     if isinstance(failure, Retry):

@@ -53,7 +53,7 @@ class Ledger:
                 if status == FORGOTTEN:
                     self.forgotten.add(task_id)
                 continue
-            if status in FINAL_STATES:
+            if status in FINAL_STATES and task_id:  # without an id, somebody typed it
                 final.add(task_id)
                 opened.pop(task_id, None)
                 if state.followers or awaited.owing:

@@ -366,3 +366,16 @@ def test_each_state_a_task_is_seen_in_on_the_way_is_told_once(backend, say):
     backend.wait("a", 10, tell)
 
     assert told == [PENDING, "PROGRESS", SUCCESS]
+
+
+def test_a_client_that_writes_while_the_results_are_between_two_names_gives_them_their_name(app, add, work, folder):
+    add.delay(2, 3)
+    work(app)
+    before = folder.results.read_bytes()
+    folder.sealed.mkdir(exist_ok=True)
+    folder.results.rename(folder.next_results)  # where whoever started them afresh was killed
+
+    app.backend.store(StateRecord("x", "HALFWAY"))
+
+    assert before
+    assert folder.results.read_bytes() == before + b'{"task_id":"x","status":"HALFWAY"}\n'

@@ -1056,3 +1056,17 @@ def test_a_line_of_the_results_that_somebody_typed_stops_no_worker(folder, hand,
     folder.results.write_text(line + "\n")
 
     assert hand("w1").run_all() == ["a"]
+
+
+def test_tasks_that_are_tried_again_are_held_in_the_order_in_which_they_were_taken(hand, send):
+    for name in "ab":
+        send(name)
+    one = hand("w1")
+    first, second = one.claim(2)
+    for claim in (second, first):  # so the later one of the file moved first
+        line = StateRecord(claim.record.task_id, RETRY, None, 1, "w1", AT, eta=AT, retries=1)
+        one.claimer.exchange([line], NOW)
+
+    again = one.claim(2, now=NOW + 1)
+
+    assert ids(again) == [state.task_id for state in one.claimer.ledger.held_by("w1")]

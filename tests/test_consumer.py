@@ -1,12 +1,15 @@
 """The loop of one worker process."""
 
 import errno
+import itertools
 import os
 import threading
+import time
 
 import pytest
 
 from pmtq import signals
+from pmtq.clock import moved_clock
 from pmtq.presence import Presence
 from pmtq.records import encode
 from pmtq.states import FAILURE, LOST, RELEASED, REVOKED, STARTED, SUCCESS
@@ -14,7 +17,7 @@ from pmtq.watch import Watch
 from pmtq.worker import consumer as module
 from pmtq.worker.board import Board
 from pmtq.worker.consumer import Consumer, files_of
-from tests.support import all_states, eventually, is_empty, life, post_by_hand, read_lines, success
+from tests.support import NOW, all_states, eventually, is_empty, life, post_by_hand, read_lines, success
 
 
 def test_a_call_comes_back_with_its_value(app, add, work):
@@ -590,3 +593,50 @@ def test_the_settings_say_how_long_sealed_results_are_kept(app, folder):
     consumer = Consumer(folder, Presence(folder, "w1", {}), ["celery"], app.tasks)
 
     assert consumer._claimer.result_expires == 60
+
+
+def test_a_worker_that_wakes_for_the_time_of_a_task_has_not_missed_a_notification(app, folder, monkeypatch):
+    looked = []
+    monkeypatch.setattr(Watch, "found_by_looking", lambda _: looked.append(True))
+
+    @app.task(name="late")
+    def late():
+        return None
+
+    with moved_clock(NOW) as clock:
+        results = [late.apply_async(countdown=seconds) for seconds in (1, 2, 3)]
+        monkeypatch.setattr(Watch, "wait", lambda *_: bool(clock.advance(1)))  # nobody writes: the time is over
+        here = Presence(folder, "w1", {})
+        consumer = Consumer(folder, here, ["celery"], app.tasks)
+        consumer.run(still_wanted=lambda: not all(result.ready() for result in results))
+        here.leave()
+
+    assert looked == []
+
+
+def test_a_queue_is_not_cleared_right_after_a_long_task(app, folder, monkeypatch):
+    tidied = []
+    monkeypatch.setattr(Consumer, "_tidy", lambda _, *, idle: tidied.append(idle))
+    times = itertools.count(0.0, 0.4)  # so much later at each look
+
+    class Clock:
+        perf_counter, sleep = time.perf_counter, time.sleep
+
+        @staticmethod
+        def monotonic():
+            return next(times)
+
+    monkeypatch.setattr(module, "time", Clock)
+
+    @app.task(name="long")
+    def long():
+        next(itertools.islice(times, 100, None))
+
+    result = long.delay()
+    here = Presence(folder, "w1", {})
+    consumer = Consumer(folder, here, ["celery"], app.tasks)
+    rounds = iter(range(3))
+    consumer.run(still_wanted=lambda: next(rounds, None) is not None)
+    here.leave()
+
+    assert (result.state, tidied[:1]) == (SUCCESS, [False])

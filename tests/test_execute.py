@@ -303,3 +303,14 @@ def test_what_a_try_without_throw_has_asked_for_is_asked_once():
     outcomes = [execute(claim, trace, 0.0)[0].status for _ in range(2)]
 
     assert outcomes == [RETRY, SUCCESS]
+
+
+def test_an_exception_that_counts_as_false_is_a_failure_all_the_same():
+    class Silent(Exception):
+        def __bool__(self):
+            return False
+
+    claim = Claim(TaskRecord(task_id="a", function="f"), StateRecord("a"), is_plain=True)
+    outcome, _, _ = execute(claim, traced(raising(Silent())), 0.0)
+
+    assert (outcome.status, outcome.error["type"].rsplit(".", 1)[-1]) == (FAILURE, "Silent")

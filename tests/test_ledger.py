@@ -290,3 +290,9 @@ def test_of_a_worker_that_was_ended_for_one_task_no_other_had_begun():
     ledger = told(started("a"), started("b"), StateRecord("a", FAILURE, attempt=1))
 
     assert legacy(ledger, "w1", [begun(False)], AT) == [StateRecord("b", RELEASED, attempt=0, worker="w1", at=AT)]
+
+
+def test_a_final_line_that_names_no_task_ends_nothing():
+    ledger = told(StateRecord("", SUCCESS), StateRecord(control="pause queue low", result=True))
+
+    assert (ledger.final, list(ledger.controls)) == (set(), ["pause queue low"])

@@ -143,11 +143,11 @@ class Consumer:
                 self.board.busy = True
                 self._run_batch()
                 self.board.busy = False
-                busy, notified = moment, True
+                busy, notified = time.monotonic(), True
             elif burst and self._is_done():
                 break
             else:
-                notified = watch.wait(seen, self._until_due())
+                notified = watch.wait(seen, self._until_due()) or self._until_due() <= 0
             if moment - tidied >= (OUTGROWN_SECONDS if self._claimer.is_outgrown() else TIDY_SECONDS):
                 self._tidy(idle=moment - busy >= TIDY_SECONDS)
                 tidied = moment
@@ -289,8 +289,8 @@ class Consumer:
             self._batch.extend(unbegun)
             return
         self.left += len(unbegun)
-        for claim in unbegun[:1]:
-            nudge(self._folder.queue(claim.queue))
+        for name in {with_priority(claim.queue, claim.record.priority) for claim in unbegun}:
+            nudge(self._folder.queue(name))
 
     def _finish(self, *, burst: bool) -> None:
         with self._mutex:
