@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pmtq import signals
+from pmtq import execute, signals
 from pmtq.clock import moved_clock
 from pmtq.presence import Presence
 from pmtq.records import encode
@@ -640,3 +640,35 @@ def test_a_queue_is_not_cleared_right_after_a_long_task(app, folder, monkeypatch
     here.leave()
 
     assert (result.state, tidied[:1]) == (SUCCESS, [False])
+
+
+def test_what_a_handler_takes_is_no_part_of_the_next_tasks_runtime(app, add, folder, monkeypatch):
+    seconds = [0.0]
+
+    class Clock:
+        sleep, monotonic = time.sleep, time.monotonic
+
+        @staticmethod
+        def perf_counter():
+            return seconds[0]
+
+    monkeypatch.setattr(module, "time", Clock)
+    monkeypatch.setattr(execute, "perf_counter", Clock.perf_counter)
+
+    class Thorough(app.Task):
+        def on_success(self, *_):
+            seconds[0] += 10
+
+    @app.task(name="thorough", base=Thorough)
+    def thorough():
+        seconds[0] += 1
+
+    here = Presence(folder, "w1", {})
+    consumer = Consumer(folder, here, ["celery"], app.tasks)
+    consumer._expected["thorough"] = 0.0
+    for _ in range(2):
+        thorough.delay()
+    consumer.run(burst=True)
+    here.leave()
+
+    assert [line["runtime"] for line in all_states(folder) if line["status"] == SUCCESS] == [1.0, 1.0]

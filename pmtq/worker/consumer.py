@@ -233,15 +233,17 @@ class Consumer:
             self._begun += 1
             self._running = claim
             function = claim.record.function
-            outcome, line, ended = execute(claim, traces[function], began)
+            trace = traces[function]
+            outcome, line, ended = execute(claim, trace, began)
             lines.append(line)
             outcomes.append(outcome)
             self._running = None
             if not note(line):  # no room: then it is posted at once
                 self._settle()
             # A slower function counts at once, a faster one by and by: too large a batch is worse than too small a one.
-            spent, began, before = ended - began, ended, expected[function]
+            spent, before = ended - began, expected[function]
             expected[function] = spent if spent > before else before + (spent - before) * 0.1
+            began = ended if claim.is_plain and trace.is_plain else time.perf_counter()  # handlers may take their time
             if verbose or outcome.status != SUCCESS:
                 tell(claim, outcome)
         self._begun += 1
