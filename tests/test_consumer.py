@@ -17,7 +17,7 @@ from pmtq.watch import Watch
 from pmtq.worker import consumer as module
 from pmtq.worker.board import Board
 from pmtq.worker.consumer import Consumer, files_of
-from tests.support import NOW, all_states, eventually, is_empty, life, post_by_hand, read_lines, success
+from tests.support import NOW, all_states, die, eventually, is_empty, life, post_by_hand, read_lines, success
 
 
 def test_a_call_comes_back_with_its_value(app, add, work):
@@ -672,3 +672,20 @@ def test_what_a_handler_takes_is_no_part_of_the_next_tasks_runtime(app, add, fol
     here.leave()
 
     assert [line["runtime"] for line in all_states(folder) if line["status"] == SUCCESS] == [1.0, 1.0]
+
+
+def test_a_task_that_may_start_once_only_has_failed_when_it_is_called_off_at_once(app, folder, hand):
+    app.task(name="once", acks_late=False)(lambda: None)
+    for name in "abc":
+        app.send_task("once", task_id=name)
+    here = Presence(folder, "w1", {})
+    consumer = Consumer(folder, here, ["celery"], app.tasks)
+    consumer._expected["once"] = 0.0
+    consumer._fill_batch()
+    consumer._running = consumer._batch.popleft()
+
+    consumer.abandon()
+    die(here)
+    hand("w2", {"once": False}).run_all()
+
+    assert [life(folder, name)[-1][0] for name in "abc"] == [FAILURE, SUCCESS, SUCCESS]

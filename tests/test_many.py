@@ -6,7 +6,9 @@ import threading
 import pytest
 
 from pmtq import signals
+from pmtq.claim import Terms
 from pmtq.presence import Presence, find_remains
+from pmtq.records import decode_state
 from pmtq.states import FAILURE, LOST, STARTED, SUCCESS
 from pmtq.watch import SLOW_POLL
 from pmtq.worker.many import ManyAtOnce
@@ -198,6 +200,20 @@ def test_when_it_is_broken_off_nothing_that_ran_counts_as_a_start(app, start, ga
 
     assert len(noted) == 2
     assert all(b"RELEASED" in line for line in noted)
+    assert eventually(lambda: all(result.ready() for result in results))
+
+
+def test_when_it_is_broken_off_what_may_start_only_once_is_not_given_back(app, start, gate, folder):
+    results = [app.send_task(name, [0]) for name in ("hold", "hold_async")]
+    consumer = start()
+    assert eventually(lambda: len(gate.begun) == 2)
+    consumer._traces["hold"].terms = Terms(acks_late=False)
+
+    consumer.abandon()
+    noted = [decode_state(line).task_id for line in consumer._notes.lines()]
+    gate.set()
+
+    assert noted == [results[1].id]
     assert eventually(lambda: all(result.ready() for result in results))
 
 

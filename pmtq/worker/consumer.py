@@ -163,14 +163,16 @@ class Consumer:
     def abandon(self) -> None:
         """Note that what is running was called off on purpose, so that its start does not count.
 
-        For a signal handler, as the last thing before the process ends.
+        For a signal handler, as the last thing before the process ends. Of a task that may start only once nothing is
+        noted: whoever misses us has it fail.
         """
-        for claim in self._in_hand():
+        again = [one for one in self._under_way() if self._traces[one.record.function].terms.acks_late]
+        for claim in [*again, *self._batch]:
             self._notes.add(encode(_released(claim)) + b"\n")
 
-    def _in_hand(self) -> list[Claim]:
-        """Return what has been claimed and has not ended."""
-        return [claim for claim in (self._running, *self._batch) if claim]
+    def _under_way(self) -> list[Claim]:
+        """Return what has begun and has not ended."""
+        return [self._running] if self._running else []
 
     def _fill_batch(self) -> bool:
         """Settle what has been run, and claim the next batch; say whether the results could be written."""

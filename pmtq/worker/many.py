@@ -143,8 +143,8 @@ class ManyAtOnce(Consumer):
         """Return the seconds until a task may start; without a free place none may."""
         return super()._until_due() if len(self._claims) < self.places else SLOW_POLL
 
-    def _in_hand(self) -> list[Claim]:
-        return [*self._claims.values(), *self._batch]
+    def _under_way(self) -> list[Claim]:
+        return [*self._claims.values()]
 
     def _finish(self, *, burst: bool) -> None:
         """Wait for all that runs, posting each outcome as it comes."""
