@@ -48,7 +48,7 @@ def _show(replies: Replies) -> int:
     if click.get_current_context().meta[_JSON]:
         click.echo(as_json(replies))
     elif answers:
-        table(("WORKER", "", "ANSWER"), [(name, kind, str(said)) for name, kind, said in answers])
+        table(("WORKER", "", "ANSWER"), [(name, kind, str(said)) for name, kind, said in answers], folds=("ANSWER",))
     else:
         click.echo(
             "No worker is running to be told. What holds for tasks is set, and holds for those that start later."

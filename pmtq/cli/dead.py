@@ -33,7 +33,8 @@ def dead(*, limit: int, function: str, state: str | None, as_lines: bool) -> Non
         for one in found:
             click.echo(as_json(one))
     elif found:
-        table(("TASK", "ENDED AS", "FUNCTION", "ARGUMENTS", "REASON"), map(_row, found))
+        heads = ("TASK", "ENDED AS", "FUNCTION", "ARGUMENTS", "REASON")
+        table(heads, map(_row, found), folds=("ARGUMENTS", "REASON"))
         click.echo("Have one run again: pmtq requeue ID")
     else:
         click.echo("No task that results are kept of ended badly.")

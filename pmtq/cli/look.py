@@ -38,7 +38,7 @@ def status() -> int:
         click.echo(f"No worker is running. {_START_ONE}")
     click.echo()
     queues = [_queue_row(view, name) for name in chosen_queues(view.folder, "")]
-    table(("QUEUE", "WAITING", "RUNNING", "FILE"), queues)
+    table(("QUEUE", "WAITING", "RUNNING", "FILE"), queues, folds=("FILE",))
     return 0
 
 

@@ -299,4 +299,4 @@ def _show_history(folder: Folder, backend: Backend, task_id: str) -> None:
         detail = _error(state) if state.error else as_json(state.result) if state.status == SUCCESS else state.eta
         lines.append((state.at, state.status, f"{state.worker} attempt {state.attempt}".strip(), shortened(detail)))
     click.echo()
-    table(("AT", "STATE", "WORKER", ""), lines)
+    table(("AT", "STATE", "WORKER", ""), lines, folds=("",))
