@@ -218,20 +218,28 @@ class AsyncResult(Promise[R_co]):
 
     def collect(self, *, intermediate: bool = False, **options: Any) -> Iterator[tuple[AsyncResult[Any], Any]]:
         """Wait for the task and for what it posted, and yield each with its value, parents first."""
+        told = set()
         for _, node in self.iterdeps(intermediate=intermediate):
+            if node in told:
+                continue
+            told.add(node)
             node.get(**{**options, "propagate": False})
             if not node.ignored:  # as what was to follow a failure that did not come
                 yield node, node.get(**options)
 
     def iterdeps(self, *, intermediate: bool = False) -> Iterator[tuple[AsyncResult[Any] | None, AsyncResult[Any]]]:
-        """Yield each task that hangs on this one with its parent, breadth first.
+        """Yield each task that hangs on this one with its parent, breadth first; once with each, if it has several.
 
         Raises ``IncompleteStream`` behind one that has not ended, unless they may be ``intermediate``.
         """
         queue: deque[tuple[AsyncResult[Any] | None, AsyncResult[Any]]] = deque([(None, self)])
+        seen = set()
         while queue:
             parent, node = queue.popleft()
             yield parent, node
+            if node in seen:
+                continue  # what hangs on it is on its way
+            seen.add(node)
             if node.ready():
                 queue.extend((node, child) for child in node.children or [])
             elif not intermediate:
@@ -250,7 +258,7 @@ class AsyncResult(Promise[R_co]):
         """Return each task that hangs on this one with the tasks it posted."""
         graph: dict[AsyncResult[Any], list[AsyncResult[Any]]] = {}
         for parent, node in self.iterdeps(intermediate=intermediate):
-            graph[node] = []
+            graph.setdefault(node, [])
             if parent:
                 graph[parent].append(node)
         return graph

@@ -77,7 +77,8 @@ class Backend:
     def store(self, state: StateRecord) -> None:
         """Append a line about a task; what it says counts unless the task is final. Raises ``OperationalError``."""
         self.folder.make()
-        self._journal.append(encode_lines([state]))
+        with self._lock:  # another thread may be reading a line by its place in the file that is open
+            self._journal.append(encode_lines([state]))
 
     def history(self, task_id: str) -> list[StateRecord]:
         """Return every line about the task, oldest first, from when it was last forgotten."""

@@ -26,12 +26,12 @@ from typing import NamedTuple
 
 from pmtq import clock, disk, periodic, signals
 from pmtq.app import PMTQ
-from pmtq.exceptions import ImproperlyConfigured, OperationalError, PmtqError
+from pmtq.exceptions import ImproperlyConfigured, OperationalError, PmtqError, UnsafeFile
 from pmtq.ids import new_task_id
 from pmtq.periodic import PeriodicTask
 from pmtq.schedules import BaseSchedule, crontab, from_text, maybe_schedule, schedule, solar
 from pmtq.states import PENDING
-from pmtq.timetable import FILE_NAME, Entry, Timetable, text_of
+from pmtq.timetable import FILE_NAME, EditedMeanwhile, Entry, Timetable, text_of
 from pmtq.watch import SLOW_POLL, Watch
 
 __all__ = ["Scheduler", "Service", "beside_a_worker", "crontab", "run_beat", "run_beat_in_child", "schedule", "solar"]
@@ -45,6 +45,8 @@ MISSED_AFTER = 5.0
 RESTART_AFTER = 1.0
 """Seconds from one start of a worker's scheduler to the next at least, should it die."""
 _ID_BYTES = 11
+_EDITS = 5
+"""So often in a row the file may be saved by others while a run is being noted."""
 _TOLD_LATE = 1.0
 """Seconds of lateness from which the log mentions it."""
 
@@ -134,7 +136,9 @@ class Scheduler:
         try:
             with self.timetable.change() as entries:
                 self._take_in(entries)
-        except ImproperlyConfigured as error:
+        except EditedMeanwhile:
+            return  # it is another one again: the next look takes that in
+        except (ImproperlyConfigured, UnsafeFile) as error:
             self._complain(f"{error}; it is read again then, and until then the entries are as they were")
         else:
             self._complaint = ""
@@ -142,21 +146,24 @@ class Scheduler:
     def tick(self) -> float:
         """Post what is due, and note it; return the seconds until the next run, infinite if none is planned.
 
-        Raises ``OperationalError`` if something cannot be written; what was not posted is posted by the next call.
+        Raises ``OperationalError`` if something cannot be written, when all others were posted; what was not is posted by
+        the next call.
         """
-        now, runs, wishes = self._now(), dict[str, Run](), dict[str, str]()
-        try:
-            for name in sorted(self._next, key=self._next.__getitem__):
-                if self._next[name] <= now:
+        now, runs, wishes = self._now(), dict[str, Run](), dict[str, Run]()
+        troubles: list[OperationalError] = []
+        for name in sorted(self._next, key=self._next.__getitem__):
+            if self._next[name] <= now:
+                with _collected(troubles):
                     runs[name] = self._run(name, now)
                     self._settled[name] = runs[name].planned
-            for name, entry in self.entries.items():
-                if entry.run_now and isinstance(entry.run_now, str):
-                    self._post(name, entry.run_now)
-                    wishes[name] = entry.run_now
-        finally:
-            if runs or wishes:
-                self._note(runs, wishes)
+        for name, entry in self.entries.items():
+            if entry.run_now and isinstance(entry.run_now, str):
+                with _collected(troubles):
+                    wishes[name] = Run(now, entry.run_now, self._post(name, entry.run_now))
+        if runs or wishes:
+            self._note(runs, wishes)
+        if troubles:
+            raise troubles[0]
         return min([(planned - self._now()).total_seconds() for planned in self._next.values()], default=float("inf"))
 
     def _run(self, name: str, now: datetime) -> Run:
@@ -186,24 +193,35 @@ class Scheduler:
         logger.info("%s: posted %s as %s%s", name, entry.task, task_id, remark)
         return ""
 
-    def _note(self, runs: dict[str, Run], wishes: dict[str, str]) -> None:
+    def _note(self, runs: dict[str, Run], wishes: dict[str, Run]) -> None:
         """Write down what was done; what was edited meanwhile is taken in as well."""
         try:
-            with self.timetable.change() as entries:
-                for name, run in runs.items():
-                    if entry := entries.get(name):
-                        self._note_run(entry, run)
-                for name, task_id in wishes.items():
-                    if (entry := entries.get(name)) and entry.run_now == task_id:
-                        entry.run_now, entry.last_task = False, task_id
-                self._take_in(entries)
-        except ImproperlyConfigured as error:
+            self._note_in_file(runs, wishes)
+        except (ImproperlyConfigured, UnsafeFile) as error:
             self._complain(f"{error}; what is posted until then cannot be noted")
             for name, run in runs.items():
                 self._note_run(self.entries[name], run)
             for name in wishes:
                 self.entries[name].run_now = False
             self._take_in(self.entries)
+
+    def _note_in_file(self, runs: dict[str, Run], wishes: dict[str, Run]) -> None:
+        for left in reversed(range(_EDITS)):
+            try:
+                with self.timetable.change() as entries:
+                    for name, run in runs.items():
+                        if entry := entries.get(name):
+                            self._note_run(entry, run)
+                    for name, wish in wishes.items():
+                        if (entry := entries.get(name)) and entry.run_now == wish.task_id:
+                            entry.run_now, entry.error = False, wish.error
+                            entry.last_task = entry.last_task if wish.error else wish.task_id
+                    self._take_in(entries)
+            except EditedMeanwhile:
+                if not left:
+                    raise
+            else:
+                return
 
     def _note_run(self, entry: Entry, run: Run) -> None:
         planned = self._shown(run.planned)
@@ -263,6 +281,15 @@ class Scheduler:
 
     def _shown(self, moment: datetime) -> str:
         return text_of(moment, self.app.conf.zone)
+
+
+@contextmanager
+def _collected(troubles: list[OperationalError]) -> Iterator[None]:
+    """Let one entry's trouble keep no other from its turn."""
+    try:
+        yield
+    except OperationalError as error:
+        troubles.append(error)
 
 
 class Service:

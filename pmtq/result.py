@@ -209,7 +209,8 @@ class ResultSet:
         self, callback: Callable[[ResultSet], object], on_error: Callable[[ResultSet], object] | None = None
     ) -> ResultSet:
         """Have ``callback(set)`` called once all have ended; if one has not ended well, ``on_error(set)`` if there is one."""
-        left = sum(1 for _ in self.leaves())
+        leaves = list(self.leaves())
+        left = len(leaves)
         counting = threading.Lock()
 
         def ended(_: AsyncResult[Any] | None) -> None:
@@ -220,9 +221,9 @@ class ResultSet:
                     return
             (callback if on_error is None or self.successful() else on_error)(self)
 
-        for one in list(self.leaves()):
+        for one in leaves:
             one.then(ended)
-        if not self.results:
+        if not leaves:
             ended(None)
         return self
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from pmtq import disk
-from pmtq.exceptions import ImproperlyConfigured
+from pmtq.exceptions import ImproperlyConfigured, OperationalError
 from pmtq.lock import Lock
 
 FILE_NAME = "schedule.json"
@@ -78,6 +78,10 @@ class _Mark(NamedTuple):
 _NO_FILE = _Mark(0, 0, 0)
 
 
+class EditedMeanwhile(OperationalError):
+    """The file was saved by an editor while it was being changed here: nothing was written."""
+
+
 class Timetable:
     """One such file, as one thread sees it."""
 
@@ -104,7 +108,8 @@ class Timetable:
     def change(self) -> Iterator[dict[str, Entry]]:
         """Yield the entries to be changed, and write them afterwards if they were.
 
-        Raises what ``read`` raises, having written nothing, and ``OperationalError`` if the file cannot be written.
+        Raises what ``read`` raises, having written nothing, and ``OperationalError`` if the file cannot be written;
+        ``EditedMeanwhile`` if somebody has saved it since it was read.
         """
         self._editing.take()
         try:
@@ -112,7 +117,7 @@ class Timetable:
             entries = _decode(before, self.path)
             yield entries
             after = _encode(entries)
-            if after != before and (entries or before):
+            if after != before and (entries or before is not None):
                 self._write(after)
         finally:
             self._editing.free()
@@ -122,12 +127,13 @@ class Timetable:
         self.leadership.free()
         self._editing.free()
 
-    def _read(self) -> bytes:
+    def _read(self) -> bytes | None:
+        """Return what stands in the file, None if there is none."""
         try:
             descriptor = disk.open_file(self.path, write=False, create=False)
         except FileNotFoundError:
             self._mark = _NO_FILE
-            return b""
+            return None
         try:
             status = os.fstat(descriptor)
             self._mark = _mark(status)
@@ -145,6 +151,8 @@ class Timetable:
             mark = _mark(os.fstat(descriptor))
         finally:
             os.close(descriptor)
+        if self.has_changed():  # an editor takes no lock
+            raise EditedMeanwhile(f"{self.path} was saved by somebody else meanwhile. It was left as it is. Try again.")
         disk.rename(beside, self.path)
         self._mark = mark
 
@@ -167,9 +175,11 @@ def _mark(status: os.stat_result) -> _Mark:
     return _Mark(status.st_ino, status.st_mtime_ns, status.st_size)
 
 
-def _decode(data: bytes, path: Path) -> dict[str, Entry]:
-    if not data.strip():
+def _decode(data: bytes | None, path: Path) -> dict[str, Entry]:
+    if data is None:
         return {}
+    if not data.strip():  # whoever empties it is about to write into it
+        raise _unreadable(path, "it is empty. No entries at all are {}")
     try:
         found = json.loads(data, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as error:

@@ -697,3 +697,68 @@ def test_when_the_one_that_fires_is_killed_another_goes_on_within_a_second_and_n
     planned = [task_id_of("often", last - back * timedelta(seconds=0.1)) for back in range(noted, -1, -1)]
     assert made[: noted + 1] == planned
     assert len(made) - len(planned) in {0, 1}  # the last one may have been killed before it noted what it posted
+
+
+def test_an_edit_that_is_saved_while_a_run_is_noted_is_kept_and_the_run_is_noted(app, add, start, clock, monkeypatch):
+    app.add_periodic_task(10, add, (1, 2), name="ping")
+    scheduler = start()
+    note, edits = Scheduler._note_run, iter([True])
+
+    def saved_meanwhile(self, entry, run):
+        note(self, entry, run)
+        if next(edits, None):
+            path = timetable_of(app).path
+            path.write_text(
+                path.read_text().replace("{", '{"mine": {"task": "tasks.add", "schedule": "every 1 h"},', 1)
+            )
+
+    monkeypatch.setattr(Scheduler, "_note_run", saved_meanwhile)
+
+    run_for(scheduler, clock, 10)
+
+    found = entries(app)
+    assert (sorted(found), found["ping"].last_run) == (["mine", "ping"], "2027-01-01T07:00:10Z")
+
+
+def test_a_queue_that_cannot_be_written_keeps_no_other_entry_from_its_turn(app, add, start, clock):
+    app.add_periodic_task(10, add, (1, 2), name="ping", queue="low")
+    app.add_periodic_task(11, add, (3, 4), name="pong")
+    scheduler = start()
+    app.folder.make()
+    app.folder.queue("low").symlink_to("/dev/null")
+    clock.advance(12)
+
+    with pytest.raises(OperationalError, match=r"queue\.low\.jsonl"):
+        scheduler.tick()
+    others = [line.get("params") for line in read_lines(app.folder.queue())]
+    app.folder.queue("low").unlink()
+    scheduler.tick()
+
+    assert others == [[3, 4]]
+    assert [line.get("params") for line in read_lines(app.folder.queue("low"))] == [[1, 2]]
+
+
+def test_a_link_in_the_place_of_the_file_stops_no_entry(app, add, start, clock):
+    app.add_periodic_task(10, add, (1, 2), name="ping")
+    scheduler = start()
+    path = timetable_of(app).path
+    moved = path.rename(path.with_name("elsewhere.json"))
+    path.symlink_to(moved)
+
+    run_for(scheduler, clock, 20)
+
+    assert [sent for sent, _ in posted(app)] == ["07:00:10", "07:00:20"]
+    assert path.is_symlink()
+
+
+def test_a_run_that_is_wished_for_and_cannot_be_posted_says_why(app, add, start, clock):
+    app.add_periodic_task(3600, add, (1, 2, 3), name="ping")
+    scheduler = start()
+    edit(app, "ping", run_now="abc")
+    scheduler.look()
+
+    scheduler.tick()
+
+    entry = entries(app)["ping"]
+    assert (entry.run_now, entry.last_task) == (False, "")
+    assert entry.error.startswith("TypeError: tasks.add(x, y=0) too many positional arguments")

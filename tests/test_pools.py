@@ -301,6 +301,16 @@ def test_a_pool_may_have_no_child_at_all_until_work_comes(project):
     assert project.result(project.send("add", 2, 3)) == 5
 
 
+def test_a_command_that_cannot_be_carried_out_ends_no_worker(project):
+    project.plan()
+    project.folder.queue("low").symlink_to("/dev/null")
+
+    tell(project.folder, "w@h", "add_consumer", queue="low")
+
+    assert project.logged("Told to add_consumer queue='low', which changes nothing: ")
+    assert project.result(project.send("add", 2, 3)) == 5
+
+
 # Commands
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pmtq import PMTQ
+from pmtq import PMTQ, group
 from pmtq.exceptions import (
     Ignore,
     IncompleteStream,
@@ -679,3 +679,25 @@ def test_forgetting_a_set_forgets_all_its_results(app, add, work):
 
     assert [one.state for one in some] == [PENDING, PENDING]
     assert some.supports_native_join
+
+
+def test_what_hangs_on_several_is_walked_once_and_told_with_each(app, work):
+    @app.task(name="tasks.more")
+    def more(values=0):
+        return 1
+
+    last = (group(more.si() for _ in range(10)) | more.si() | group(more.si() for _ in range(10)) | more.si())()
+    work(app)
+    first = last.parent.parent.parent.results[0]
+
+    assert len(list(first.iterdeps())) == 1 + 1 + 10 + 10
+    assert [value for _, value in first.collect()] == [1] * 13
+    assert sorted(map(len, first.graph.values())) == [0, *[1] * 11, 10]
+
+
+def test_a_set_of_empty_sets_has_ended(app):
+    told = []
+
+    ResultSet([ResultSet([], app=app)], app=app).then(told.append)
+
+    assert len(told) == 1

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from pmtq.exceptions import ImproperlyConfigured, OperationalError
-from pmtq.timetable import Entry, Timetable, parse_time, text_of
+from pmtq.timetable import EditedMeanwhile, Entry, Timetable, parse_time, text_of
 
 PING = """{
   "ping": {
@@ -185,3 +185,29 @@ def test_times_are_shown_as_the_wall_clock_does_with_their_offset():
         "2027-01-01T06:00:00.000005Z",
     ]
     assert {parse_time(text) for text in (*shown[:2], "2027-01-01T06:00:00")} == {moment}
+
+
+@pytest.mark.parametrize("text", ["", "\n "])
+def test_an_empty_file_is_about_to_be_written_and_left_alone(timetable, text):
+    timetable.path.parent.mkdir()
+    timetable.path.write_text(text)
+
+    with pytest.raises(ImproperlyConfigured, match="it is empty"), timetable.change() as entries:
+        entries["ping"] = Entry(task="ping", schedule=10)
+
+    assert timetable.path.read_text() == text
+
+
+def test_what_an_editor_has_saved_meanwhile_is_not_written_over(timetable):
+    timetable.path.parent.mkdir()
+    timetable.path.write_text("{}")
+
+    def change():
+        with timetable.change() as entries:
+            entries["mine"] = Entry(task="ping", schedule=10)
+            timetable.path.write_text(PING)
+
+    with pytest.raises(EditedMeanwhile, match="was saved by somebody else meanwhile"):
+        change()
+
+    assert timetable.path.read_text() == PING

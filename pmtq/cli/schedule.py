@@ -245,7 +245,7 @@ def resume(*, names: tuple[str, ...], filename: str | None) -> None:
 @_takes_file
 def remove(*, names: tuple[str, ...], filename: str | None) -> None:
     """Remove entries that were added by hand."""
-    desk = Desk(filename)
+    desk, names = Desk(filename), tuple(dict.fromkeys(names))
     with desk.change() as entries:
         for name, entry in zip(names, _wanted(entries, names), strict=True):
             if entry.made_by == "code":

@@ -149,7 +149,7 @@ class Commands:
             msgspec.convert(command, Command).carry_out(self._worker)
             self._presence.update(**self._worker.plan.changeable())
             logger.info("Told to %s: done", _shown(command))
-        except (msgspec.ValidationError, ImproperlyConfigured) as error:
+        except (msgspec.ValidationError, ImproperlyConfigured, OperationalError) as error:
             logger.error("Told to %s, which changes nothing: %s", _shown(command), error)  # noqa: TRY400
 
     def close(self) -> None:
