@@ -68,6 +68,8 @@ class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """Ids of tasks: it runs once one of them has failed, and is told which."""
     immutable: bool = False
     """It waits, and takes no value from what it waits for."""
+    replaced: bool = False
+    """Its task goes on as other steps, which it waits for: their failure is its own."""
     followers: list[str] | None = None
     """Ids of the tasks that wait for this one."""
     countdown: float = 0.0

@@ -22,7 +22,9 @@ from pmtq.states import ERASED, FAILURE, IGNORED, SUCCESS
 GATHER = "pmtq.gather"
 """The function of a step that only collects: its value is its first argument, and nobody has to run it."""
 CULPRIT = "culprit"
-"""Where in an ``error`` the id of the task stands with which it began."""
+"""Where in an ``error`` the id of the task stands with which it began …"""
+WITHIN = "within"
+"""… and the ids of those whose own failure it is all the same: it began in what they went on as, or had added."""
 
 States = Mapping[str, StateRecord]
 """The final lines of tasks, by id."""
@@ -42,16 +44,30 @@ def is_decisive(state: StateRecord, scope: Iterable[str] | None) -> bool:
     """Say whether a task's end alone settles what becomes of a step that waits for it.
 
     ``scope`` are the ids of which a failure is waited for; None if all are to end in SUCCESS. The failure of one that only
-    failed because of a task outside of the scope is none of its own.
+    failed because of a task outside of the scope is none of its own, unless it began ``WITHIN`` one of them.
     """
     if scope is None:
         return state.status != SUCCESS
-    return state.status == FAILURE and culprit_of(state) in scope
+    return state.status == FAILURE and any(one in scope for one in (culprit_of(state), *_within(state)))
 
 
 def culprit_of(state: StateRecord) -> str:
     """Return the id of the task with which a failure began, which is most often the one that has failed."""
     return str((state.error or {}).get(CULPRIT, state.task_id))
+
+
+def _within(state: StateRecord) -> list[str]:
+    return list((state.error or {}).get(WITHIN, ()))
+
+
+def _adders(end: StateRecord, record: TaskRecord, states: States) -> list[str]:
+    """Return the task that has added this one to what a step waits for, the one that has added that, and so on."""
+    known = [states[one] for one in dependencies(record, states) if one in states]
+    adder_of = {added: one.task_id for one in known for added in ids_in(one.adds)}
+    found = [end.task_id]
+    while adder := adder_of.get(found[-1]):
+        found.append(adder)
+    return found[1:]
 
 
 def failure_for(record: TaskRecord, states: States) -> StateRecord | None:
@@ -76,7 +92,10 @@ def verdict(record: TaskRecord, states: States, at: str) -> StateRecord | None:
         return _end(record, IGNORED, "pmtq.exceptions.Ignore", why, at)
     end = next(end for end in ends if end.status != IGNORED)
     line = _end(record, FAILURE, "pmtq.exceptions.ChordError", _what_happened(end), at)
-    return msgspec.structs.replace(line, error={**(line.error or {}), CULPRIT: culprit_of(end)})
+    error = {**(line.error or {}), CULPRIT: culprit_of(end)}
+    if within := [*_within(end), *_adders(end, record, states), *([record.task_id] if record.replaced else [])]:
+        error[WITHIN] = within
+    return msgspec.structs.replace(line, error=error)
 
 
 def given(record: TaskRecord, states: States) -> TaskRecord:

@@ -150,7 +150,7 @@ def replace(
     own = next(record for record, _, _ in calls if record.task_id == task_id)
     post([call for call in calls if call[0] is not own])
     again = Replaced(f"goes on as {sig!r:.200}", when=own.eta or timestamp(now()))
-    again.changes = {name: getattr(own, name) for name in _REPLACED}
+    again.changes = {name: getattr(own, name) for name in _REPLACED} | {"replaced": True}
     again.changes["followers"] = [*(claim.record.followers or ()), *(own.followers or ())] or None
     return again
 

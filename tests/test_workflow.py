@@ -43,6 +43,14 @@ def told(app):
     return hear
 
 
+@pytest.fixture
+def heard(app):
+    """What the failure callback ``hear it`` was told that has happened."""
+    heard = []
+    app.task(name="hear it")(lambda request, exc, traceback: heard.append(str(exc)))
+    return heard
+
+
 def ends(folder):
     """Return how every task has ended."""
     return {
@@ -411,6 +419,32 @@ def test_what_replaces_a_task_fails_in_its_place(app, add, fail, work):
     assert "raised ValueError: no" in str(result.result)
 
 
+@pytest.mark.parametrize("queue", ["celery", "low"])
+def test_a_failure_in_what_replaces_a_task_is_the_tasks_own(app, add, fail, heard, work, queue):
+    @app.task(bind=True)
+    def change(self):
+        raise self.replace(fail.s().set(queue=queue) | add.s(1) if queue == "celery" else fail.s().set(queue=queue))
+
+    result = change.apply_async(link_error=[app.tasks["hear it"].s()])
+    work(app, queues=("celery", "low"))
+
+    assert result.state == FAILURE
+    assert ["raised ValueError: no" in one for one in heard] == [True]
+
+
+def test_a_failure_in_what_was_added_to_a_chord_is_the_chords_own(app, add, fail, total, heard, work):
+    @app.task(bind=True)
+    def more(self, *_):
+        self.add_to_chord(fail.s())
+        return 1
+
+    result = chord([more.s(), add.s(1, 1)], total.s().on_error(app.tasks["hear it"].s())).delay()
+    work(app)
+
+    assert result.state == FAILURE
+    assert ["raised ValueError: no" in one for one in heard] == [True]
+
+
 def test_a_task_may_be_replaced_many_times(app, work):
     @app.task(bind=True)
     def count(self, number):
@@ -485,7 +519,7 @@ def test_a_task_that_posts_a_workflow_has_what_begins_it_as_children(app, add, w
     assert last.get(timeout=0) == 6
     assert [child.get(timeout=0) for child in result.children] == [2, 4]
     assert len(lines[result.id]["children"]) == 2
-    assert [value for _, value in result.collect(timeout=0)] == [last.id, 2, 4, 6, 6]
+    assert [value for _, value in result.collect(timeout=0)] == [last.id, 2, 4, 6]
 
 
 # Groups of results.
