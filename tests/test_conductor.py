@@ -123,6 +123,7 @@ def test_a_task_that_goes_on_as_a_call_posts_nothing_and_takes_its_place(app, ad
         "function": "tasks.add",
         "params": [1, 2],
         "followers": ["body"],
+        "replaced": True,
     }
 
 
@@ -136,6 +137,7 @@ def test_a_task_that_goes_on_as_a_workflow_posts_it_and_gathers_its_value(app, a
         "function": "pmtq.gather",
         "after": last.task_id,
         "followers": ["body"],
+        "replaced": True,
     }
 
 
