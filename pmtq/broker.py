@@ -29,10 +29,6 @@ class Broker:
         journal = self._files.get((queue, record.priority)) or self._open(queue, record.priority)
         journal.append(line, durable=durable)
 
-    def publish_many(self, records: Iterable[TaskRecord], queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
-        """Append several records to ``queue``; see ``publish_all``."""
-        self.publish_all((record, queue, durable) for record in records)
-
     def publish_all(self, calls: Iterable[tuple[TaskRecord, str, bool]]) -> None:
         """Append records, each with its queue and whether it must be durable: those for one file in one write.
 
@@ -84,7 +80,8 @@ def _line(record: TaskRecord) -> bytes:
         raise NotSerializable(f"the record of {record.function}", record, why) from None
     if len(line) <= MAX_RECORD_BYTES:
         return line
-    why = f"has {len(line):,} bytes, and the limit is {MAX_RECORD_BYTES:,}. Nothing was queued. "
-    raise NotSerializable(
-        f"the record of {record.function}", record, why + "Put the data into a file and send its path"
-    )
+    remedy = "Put the data into a file and send its path"
+    if len(encode(record.after)) > MAX_RECORD_BYTES // 2:  # it is the ids that take the room
+        remedy = "It waits for too many tasks: have it wait for several chords, each of a part of them"
+    why = f"has {len(line):,} bytes, and the limit is {MAX_RECORD_BYTES:,}. Nothing was queued. {remedy}"
+    raise NotSerializable(f"the record of {record.function}", record, why)

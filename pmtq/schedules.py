@@ -64,7 +64,10 @@ class BaseSchedule:
 
     def next_after(self, moment: datetime) -> datetime:
         """Return the first planned time after ``moment``, in UTC; both know their zones."""
-        raise NotImplementedError(f"{type(self).__name__} does not define next_after(moment)")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define next_after(moment), so it is not known when it runs. Nothing was planned. "
+            "Give it one that returns the first time after moment, in UTC"
+        )
 
     def last_until(self, now: datetime, first: datetime) -> datetime:
         """Return the last planned time that is not after ``now``, given that ``first`` is one."""

@@ -41,21 +41,23 @@ def test_several_records_are_one_write(broker, folder, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: writes.append(data) or real(descriptor, data))
 
-    broker.publish_many(map(record, range(3)))
+    broker.publish_all((record(number), "celery", False) for number in range(3))
 
     assert len(writes) == 1
     assert [line["task_id"] for line in read_lines(folder.queue())] == ["t0", "t1", "t2"]
 
 
 def test_no_records_are_no_write(broker, folder):
-    broker.publish_many([])
+    broker.publish_all([])
 
     assert not folder.path.exists()
 
 
 def test_of_several_records_none_is_queued_when_one_is_too_long(broker, folder):
     with pytest.raises(NotSerializable):
-        broker.publish_many([record(1), record(2, params=["x" * MAX_RECORD_BYTES])])
+        broker.publish_all(
+            [(record(1), "celery", False), (record(2, params=["x" * MAX_RECORD_BYTES]), "celery", False)]
+        )
 
     assert read_lines(folder.queue()) == []
 
@@ -69,6 +71,15 @@ def test_the_longest_record_passes_and_one_byte_more_is_refused_by_name(broker, 
         broker.publish(record(1, params=["x" * (room + 1)]))
 
     assert len(read_lines(folder.queue())) == 1
+
+
+def test_a_step_that_waits_for_too_many_is_told_to_wait_for_fewer(broker, folder):
+    with pytest.raises(
+        NotSerializable, match=r"Nothing was queued\. It waits for too many tasks: have it wait for several"
+    ):
+        broker.publish(record(1, after=[f"{number:022x}" for number in range(50_000)]))
+
+    assert read_lines(folder.queue()) == []
 
 
 def test_a_refused_queue_name_queues_nothing(broker, folder):

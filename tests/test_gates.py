@@ -23,7 +23,7 @@ def post(folder):
 
     def publish(*ids, function="tasks.add", queue="celery", **fields):
         records = [TaskRecord(task_id=task_id, function=function, sent=SENT, **fields) for task_id in ids]
-        Broker(folder).publish_many(records, queue)
+        Broker(folder).publish_all((record, queue, False) for record in records)
 
     return publish
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pmtq.broker import Broker
-from pmtq.folder import Folder
+from pmtq.folder import DEFAULT_QUEUE, Folder
 from pmtq.ids import new_task_id
 from pmtq.records import TaskRecord, timestamp
 
@@ -27,7 +27,9 @@ class Backlog:
         for begin in range(0, tasks, AT_ONCE):
             at = timestamp(time.time())
             some = range(begin, min(begin + AT_ONCE, tasks))
-            broker.publish_many(TaskRecord(task_id=new_task_id(), function="nothing", sent=at) for _ in some)
+            broker.publish_all(
+                (TaskRecord(task_id=new_task_id(), function="nothing", sent=at), DEFAULT_QUEUE, False) for _ in some
+            )
         self.tasks = tasks
         self._path = broker.folder.queue()
         self._line = self._path.stat().st_size // tasks
