@@ -180,7 +180,7 @@ class Signature(dict[str, Any]):
     ) -> Any:
         """Post it, further arguments first, and return the promise of its value: an ``AsyncResult`` or a ``GroupResult``.
 
-        Raises what ``Task.apply_async`` raises; then nothing was queued.
+        Raises what ``Task.apply_async`` raises; then nothing was queued, or nothing that will ever run.
         """
         all_args, all_kwargs, all_options = self._merged(args or (), kwargs or {}, options)
         task = self.type
@@ -367,7 +367,7 @@ class Shape(Signature):
         """Post it all in one append, and return the promise of its value.
 
         Further arguments go before those of whatever begins it, of each member of a group. Raises what
-        ``Task.apply_async`` raises; then nothing was queued.
+        ``Task.apply_async`` raises; then nothing was queued, or, over several queues, nothing that will ever run.
         """
         return self.app.conductor.send(self, tuple(args or ()), kwargs or {}, options)
 

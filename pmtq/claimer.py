@@ -2,8 +2,8 @@
 
 1. A task is claimed by its STARTED line. Whoever holds the lock has read all lines before, so two never claim one task.
 2. A task is settled by its final line. Until that stands in the file the task is owed, whatever becomes of the worker.
-3. Each queue file is read front to back, and again from the top only if it was replaced. What may not run yet is
-   remembered by its place, a few words a task.
+3. Each queue file is read front to back, and all again from the top only if one of them was replaced or cleared. What may
+   not run yet is remembered by its place, a few words a task.
 4. All that is remembered is a copy of what the files say: in doubt it is dropped and read again.
 
 It does not know how a task is run, nor what its function is: only names.

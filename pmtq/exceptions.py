@@ -186,7 +186,10 @@ class BackendError(OperationalError):
 
 
 class ResultsDisabled(BackendError, NotImplementedError):
-    """What a task returned was asked for, and ``result_backend`` is ``disabled://``."""
+    """What a task returned was asked for, and ``result_backend`` is ``disabled://``.
+
+    Celery raises ``NotImplementedError`` then, so this is one too, for ``except`` clauses that know only that.
+    """
 
 
 class SecurityError(PmtqError):

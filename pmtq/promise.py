@@ -118,8 +118,8 @@ class Promise(Generic[R_co]):
         ``timeout`` is in seconds, None waits for ever. Raises ``pmtq.exceptions.TimeoutError`` when it is over. The
         exception is of its own class where this process has imported that, else a ``TaskError`` that names it.
         A step that failed because of one before it raises that one's exception, if that is among its parents, unless
-        ``follow_parents`` is false. ``callback(id, value)`` is called at the end, ``on_message`` with each state it comes through (a dict),
-        ``on_interval`` whenever the results have changed. Inside a task it raises ``RuntimeError`` unless
+        ``follow_parents`` is false. ``callback(id, value)`` is called at the end, ``on_message`` with each state it comes
+        through (a dict), ``on_interval`` at each of them. Inside a task it raises ``RuntimeError`` unless
         ``disable_sync_subtasks`` is false.
         """
         if self._ignored:

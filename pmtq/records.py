@@ -131,7 +131,8 @@ class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
     kept: bool = False
     """Written once more when the results started afresh, because a task still waits for it."""
     control: str = ""
-    """Instead of a task: what a person has set for all workers, ``pause queue low``; the value stands in ``result``."""
+    """Instead of a task: what holds for all workers, most often set by a person, ``pause queue low``; the value stands in
+    ``result``."""
     sealed: str = ""
     """Instead of a task: the name of a queue file that was sealed (see ``sealing``) …"""
     size: int = 0

@@ -128,7 +128,8 @@ class Task(TaskOptions, Bound, Handlers, Composable, Generic[P, R_co]):
 
         The options are those of ``CallOptions``, and override the task's own. Raises ``TypeError`` for arguments that do
         not fit the function, ``NotSerializable`` for those that JSON cannot hold, ``OperationalError`` if the queue
-        cannot be written; in each case nothing was queued.
+        cannot be written; in each case nothing was queued. Only if a ``durable`` record stands there and the disk refuses to
+        say that it would survive a power cut, it is an ``OperationalError`` too, and the task runs.
         """
         args = tuple(args or ())
         self.require_fitting(args, kwargs or {})
