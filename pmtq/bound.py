@@ -23,7 +23,7 @@ from pmtq.failures import failure_told
 from pmtq.ledger import carry
 from pmtq.records import StateRecord, timestamp
 from pmtq.request import Request, own_claim
-from pmtq.states import FAILURE, LOST, RELEASED, RETRY, STARTED
+from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, RETRY, STARTED
 
 logger = logging.getLogger("pmtq.worker")
 _CHANGEABLE = frozenset({"expires", "time_limit", "soft_time_limit", "ignore_result", "shadow", "headers"})
@@ -114,6 +114,7 @@ class Bound:
             record.result, record.error = None, failure_told(meta)
         if claim is not None and is_own:
             record.attempt, record.worker = claim.started.attempt, claim.started.worker
+            record.followers = claim.record.followers if state in FINAL_STATES else None
             carry(claim.started, record)
         self.app.backend.store(record)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from pmtq.exceptions import ImproperlyConfigured
 from pmtq.folder import with_priority
@@ -22,6 +23,13 @@ from pmtq.states import IGNORED, STARTED
 RATE = "rate"
 
 
+class Owner(NamedTuple):
+    """The task that counts for a key, and those that wait for it: they must hear of it if it is not to run."""
+
+    task_id: str
+    followers: list[str] | None
+
+
 class Gates:
     """The gates of one folder, as one ledger tells of them."""
 
@@ -29,7 +37,7 @@ class Gates:
         """Take the ledger, and the seconds between two starts of each function that the code limits."""
         self._ledger = ledger
         self._intervals = intervals
-        self._owners: dict[str, str] = {}
+        self._owners: dict[str, Owner] = {}
         """For each key the task that counts for it, as far as the queues have been read."""
 
     def closed(self, record: TaskRecord, queue: str, now: float) -> str:
@@ -62,32 +70,29 @@ class Gates:
 
         Most often that is this record or none; with ``debounce`` it is the earlier one, in whose place this one runs.
         """
-        key, task_id = record.unique_key, record.task_id
-        owner = self._owners.get(key, task_id)
-        if owner != task_id and owner not in self._ledger.final:
-            last = self._ledger.open.get(owner)
+        key, this = record.unique_key, _owner(record)
+        owner = self._owners.get(key, this)
+        if owner.task_id != this.task_id and owner.task_id not in self._ledger.final:
+            last = self._ledger.open.get(owner.task_id)
             if not record.debounce:
-                return [_ignored(task_id, at, f"the same call is owed already, as task {owner}")]
-            self._owners[key] = task_id
-            return (
-                []
-                if last and last.status == STARTED
-                else [_ignored(owner, at, f"a later call, {task_id}, runs in its place")]
-            )
+                return [_ignored(this, at, f"the same call is owed already, as task {owner.task_id}")]
+            self._owners[key] = this
+            runs = last and last.status == STARTED
+            return [] if runs else [_ignored(owner, at, f"a later call, {this.task_id}, runs in its place")]
         last_start = self._ledger.paced.get(key, -math.inf)
-        if record.throttle and task_id not in self._ledger.open and now - last_start < record.throttle:
-            return [_ignored(task_id, at, f"the same call began less than {record.throttle:g} s before")]
-        self._owners[key] = task_id
+        if record.throttle and this.task_id not in self._ledger.open and now - last_start < record.throttle:
+            return [_ignored(this, at, f"the same call began less than {record.throttle:g} s before")]
+        self._owners[key] = this
         return []
 
     def notice(self, record: TaskRecord) -> None:
         """Note a task that another worker has started: it counts for its key here, too."""
         if record.unique_key:
-            self._owners[record.unique_key] = record.task_id
+            self._owners[record.unique_key] = _owner(record)
 
     def forget_done(self) -> None:
         """Forget keys of tasks that are done with."""
-        self._owners = {key: owner for key, owner in self._owners.items() if owner not in self._ledger.final}
+        self._owners = {key: owner for key, owner in self._owners.items() if owner.task_id not in self._ledger.final}
 
     def _interval(self, function: str) -> float:
         if control := self._ledger.controls.get(f"{RATE_LIMIT} {function}"):
@@ -96,5 +101,10 @@ class Gates:
         return self._intervals.get(function, 0.0)
 
 
-def _ignored(task_id: str, at: str, why: str) -> StateRecord:
-    return StateRecord(task_id, IGNORED, at=at, error={"type": "pmtq.exceptions.Ignore", "message": why})
+def _owner(record: TaskRecord) -> Owner:
+    return Owner(record.task_id, record.followers)
+
+
+def _ignored(owner: Owner, at: str, why: str) -> StateRecord:
+    error = {"type": "pmtq.exceptions.Ignore", "message": why}
+    return StateRecord(owner.task_id, IGNORED, at=at, error=error, followers=owner.followers)

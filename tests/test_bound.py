@@ -369,6 +369,23 @@ def test_a_task_may_report_its_own_failure_and_then_ask_to_be_ignored(app, folde
     assert (text.state, str(text.result)) == ("FAILURE", "just text")
 
 
+def test_what_waits_for_a_task_hears_of_the_failure_that_it_reports_itself(app, add, folder, work):
+    from pmtq.exceptions import Ignore
+
+    @app.task(bind=True, name="f")
+    def f(self):
+        self.update_state(state="FAILURE", meta="just text")
+        raise Ignore
+
+    after = f.s() | add.s(1)
+    after.tasks[1].set(queue="elsewhere")
+    result = after.delay()
+    work(app)
+
+    (line,) = [line for line in all_states(folder) if line["status"] == "FAILURE"]
+    assert (line["task_id"], line["followers"]) == (result.parent.id, [result.id])
+
+
 @pytest.mark.parametrize("state", ["RETRY", "LOST", "RELEASED"])
 def test_a_report_that_would_give_the_task_away_is_refused(app, folder, work, state):
     @app.task(bind=True, name="f")

@@ -278,6 +278,17 @@ def test_of_calls_within_a_moment_the_last_one_runs(post, hand, folder):
     assert (life(folder, "a"), life(folder, "b")) == ([("IGNORED", 0)], [("IGNORED", 0)])
 
 
+def test_what_waits_for_a_call_hears_that_a_later_one_runs_in_its_place(post, hand, folder):
+    worker = hand()
+    post("a", unique_key="k", debounce=5.0, eta=timestamp(NOW + 5), followers=["next"])
+    post("next", queue="elsewhere", after="a")
+    post("b", unique_key="k", debounce=5.0, eta=timestamp(NOW + 6))
+
+    assert (worker.run_all(NOW), worker.run_all(NOW + 6)) == ([], ["b"])
+    (line,) = [line for line in all_states(folder) if line["task_id"] == "a"]
+    assert (line["status"], line["followers"]) == ("IGNORED", ["next"])
+
+
 def test_a_call_too_soon_after_the_last_start_is_not_run(post, hand, folder):
     worker = hand()
     ran = []
