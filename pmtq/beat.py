@@ -10,7 +10,6 @@ It does not know how tasks are run: it is a client with a clock.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import multiprocessing
 import os
@@ -27,10 +26,12 @@ from typing import NamedTuple
 from pmtq import clock, disk, periodic, signals
 from pmtq.app import PMTQ
 from pmtq.exceptions import ImproperlyConfigured, OperationalError, PmtqError, UnsafeFile
-from pmtq.ids import new_task_id
+from pmtq.failures import described
+from pmtq.ids import derived_task_id, new_task_id
 from pmtq.periodic import PeriodicTask
 from pmtq.schedules import BaseSchedule, crontab, from_text, maybe_schedule, schedule, solar
-from pmtq.states import PENDING
+from pmtq.records import StateRecord, timestamp
+from pmtq.states import FAILURE, PENDING
 from pmtq.timetable import FILE_NAME, EditedMeanwhile, Entry, Timetable, text_of
 from pmtq.watch import SLOW_POLL, Watch
 
@@ -44,7 +45,6 @@ MISSED_AFTER = 5.0
 """Seconds after its time from which a run counts as missed where missed ones are left out: a takeover takes one."""
 RESTART_AFTER = 1.0
 """Seconds from one start of a worker's scheduler to the next at least, should it die."""
-_ID_BYTES = 11
 _EDITS = 5
 """So often in a row the file may be saved by others while a run is being noted."""
 _TOLD_LATE = 1.0
@@ -94,7 +94,7 @@ def words_of(plan: BaseSchedule) -> str:
 
 def task_id_of(name: str, planned: datetime) -> str:
     """Return the id of the task that the entry called ``name`` posts for a planned time: 22 hexadecimal digits."""
-    return hashlib.blake2b(f"{name} {text_of(planned)}".encode(), digest_size=_ID_BYTES).hexdigest()
+    return derived_task_id(f"{name} {text_of(planned)}")
 
 
 def send(app: PMTQ, entry: Entry, task: PeriodicTask | None, task_id: str) -> None:
@@ -159,7 +159,7 @@ class Scheduler:
         for name, entry in self.entries.items():
             if entry.run_now and isinstance(entry.run_now, str):
                 with _collected(troubles):
-                    wishes[name] = Run(now, entry.run_now, self._post(name, entry.run_now))
+                    wishes[name] = self._grant(name, entry.run_now, now)
         if runs or wishes:
             self._note(runs, wishes)
         if troubles:
@@ -178,20 +178,29 @@ class Scheduler:
         if planned < self._began and self.app.backend.state(task_id).status != PENDING:
             logger.info("%s: the run of %s was posted before as %s", name, self._shown(planned), task_id)
             return Run(planned, task_id)
-        return Run(planned, task_id, self._post(name, task_id, f", {late:.0f} s late" if late > _TOLD_LATE else ""))
+        error = self._post(name, task_id, f", {late:.0f} s late" if late > _TOLD_LATE else "")
+        return Run(planned, task_id, _told(error))
 
-    def _post(self, name: str, task_id: str, remark: str = "") -> str:
-        """Post the task of an entry; return what is wrong with it, or nothing."""
+    def _grant(self, name: str, task_id: str, now: datetime) -> Run:
+        """Post the run that somebody wished for. If it cannot be, its task has failed: whoever wished waits for that."""
+        error = self._post(name, task_id)
+        if error:
+            at = timestamp(clock.now())
+            self.app.backend.store(StateRecord(task_id, FAILURE, at=at, error=described(error)))
+        return Run(now, task_id, _told(error))
+
+    def _post(self, name: str, task_id: str, remark: str = "") -> Exception | None:
+        """Post the task of an entry; return what is wrong with it, if anything."""
         entry = self.entries[name]
         try:
             send(self.app, entry, self._tasks.get(name), task_id)
         except OperationalError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever an entry or a task's own class comes up with)
-            logger.error("%s cannot be posted: %s: %s", name, type(error).__name__, error)  # noqa: TRY400
-            return f"{type(error).__name__}: {error}"
+            logger.error("%s cannot be posted: %s", name, _told(error))  # noqa: TRY400
+            return error
         logger.info("%s: posted %s as %s%s", name, entry.task, task_id, remark)
-        return ""
+        return None
 
     def _note(self, runs: dict[str, Run], wishes: dict[str, Run]) -> None:
         """Write down what was done; what was edited meanwhile is taken in as well."""
@@ -281,6 +290,10 @@ class Scheduler:
 
     def _shown(self, moment: datetime) -> str:
         return text_of(moment, self.app.conf.zone)
+
+
+def _told(error: Exception | None) -> str:
+    return f"{type(error).__name__}: {error}" if error else ""
 
 
 @contextmanager

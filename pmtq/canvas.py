@@ -280,7 +280,7 @@ class Signature(dict[str, Any]):
         """Add the steps it comes down to; return what comes out of them."""
         mark = plan.mark()
         args, kwargs, options = self._merged(args, kwargs or {}, options)
-        task_id = options.pop("task_id", None) or new_task_id()
+        task_id = options.pop("task_id", None) or plan.new_id()
         plain = {name: value for name, value in options.items() if name not in CALLBACKS}
         node = plan.add(Step(task_id, self.type, tuple(args), kwargs, plain, immutable=self.immutable), feed)
         plan.call_back(node, *_callbacks(options), mark)
@@ -518,7 +518,7 @@ class group(Shape):  # noqa: N801  (Celery's name)
                 f"{wrong} of a group is for none of its tasks. Nothing was queued. For the end of all use a chord, "
                 f"chord(group, callback); for each task use group.{wrong}(…)"
             )
-        group_id, parent = options.pop("task_id", None) or new_task_id(), feed.node
+        group_id, parent = options.pop("task_id", None) or plan.new_id(), feed.node
         members = list(_unrolled(self))
         if feed.node and len(feed.ids) > 1 and len(members) > 1:
             feed = Feed(plan.gather(feed.node))
@@ -685,7 +685,7 @@ class _Each(Signature):
         del args, kwargs
         mark = plan.mark()
         options = {**self.options, **options}
-        task_id = options.pop("task_id", None) or new_task_id()
+        task_id = options.pop("task_id", None) or plan.new_id()
         plain = {name: value for name, value in options.items() if name not in CALLBACKS}
         step = Step(task_id, self.kwargs["task"].type, (self.kwargs["it"],), {}, plain, immutable=True, each=self._name)
         node = plan.add(step, feed)

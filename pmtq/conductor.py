@@ -75,11 +75,11 @@ class Conductor:
     ) -> Any:
         """Post all steps of a signature in one append, and return the promise of its value; see ``workflow``.
 
-        With ``task_always_eager`` they are run here.
+        With ``task_always_eager`` they are run here. With a ``task_id`` the steps have the same ids each time.
         """
         if self._app.conf.task_always_eager:
             return self.run_here(sig, args, kwargs, options)
-        plan, node = lay_out(sig, args, kwargs, options)
+        plan, node = lay_out(sig, args, kwargs, options, options.get("task_id") or "")
         self._app.post(calls_of(plan, self._app.record_of, running.get()))
         return self.promise_of(node)
 

@@ -5,6 +5,7 @@ It does not know which task waits for which.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Iterator
@@ -27,6 +28,11 @@ put_in_order_after_fork(_ids)
 def new_task_id() -> str:
     """Return 22 random hexadecimal digits: 88 bits, so that two never meet by chance."""
     return f"{_ids.getrandbits(88):022x}"
+
+
+def derived_task_id(text: str) -> str:
+    """Return the id that always comes of this text: 22 hexadecimal digits."""
+    return hashlib.blake2b(text.encode(), digest_size=11).hexdigest()
 
 
 def ids_in(tree: object) -> Iterator[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pmtq.ids import ids_in, new_task_id
+from pmtq.ids import derived_task_id, ids_in, new_task_id
 from pmtq.steps import GATHER
 
 
@@ -83,12 +83,23 @@ class Step:
 class Plan:
     """The steps of one workflow, each behind those that it waits for."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, known_by: str = "") -> None:
+        """Begin with none.
+
+        ``known_by`` is the id that the caller has given the workflow. All ids that are made here come of it, so that a
+        workflow that is posted twice, because of a crash in between, is still one workflow.
+        """
         self.steps: list[Step] = []
+        self._known_by = known_by
+        self._made_ids = 0
         self._by_id: dict[str, Step] = {}
         self._inside: list[str] = []
         """The steps of the shapes that are being laid out, without those of callbacks."""
+
+    def new_id(self) -> str:
+        """Return the id of a step that was given none."""
+        self._made_ids += 1
+        return derived_task_id(f"{self._known_by} {self._made_ids}") if self._known_by else new_task_id()
 
     def add(self, step: Step, feed: Feed) -> Node:
         """Add a step that is fed with ``feed``, and return what comes out of it."""
@@ -109,14 +120,14 @@ class Plan:
 
     def gather(self, node: Node, task_id: str = "") -> Node:
         """Add a step that does nothing but collect, so that many need not wait for many; return what comes out of it."""
-        step = Step(task_id or new_task_id(), GATHER, (), {}, {})
+        step = Step(task_id or self.new_id(), GATHER, (), {}, {})
         gathered = self.add(step, Feed(node))
         step.args, step.after = (), node.tree
         return gathered
 
     def only_after(self, feed: Feed, value: Any) -> Node:
         """Add a step that has ``value`` as soon as what it is fed with has ended well; return what comes out of it."""
-        return self.add(Step(new_task_id(), GATHER, (value,), {}, {}, immutable=True), feed)
+        return self.add(Step(self.new_id(), GATHER, (value,), {}, {}, immutable=True), feed)
 
     def mark(self) -> int:
         """Return where the shape begins that is laid out next; see ``call_back``."""

@@ -17,7 +17,7 @@ from pmtq.canvas import Signature, chain
 from pmtq.claim import Claim
 from pmtq.clock import now
 from pmtq.exceptions import ImproperlyConfigured, Replaced
-from pmtq.ids import ids_in, new_task_id
+from pmtq.ids import derived_task_id, ids_in
 from pmtq.plan import Feed, Node, Plan, Step
 from pmtq.records import TaskRecord, timestamp
 from pmtq.result import AsyncResult, GroupResult
@@ -82,8 +82,10 @@ def _file(call: Call) -> tuple[str, int]:
 def _beginning(begins: list[Call]) -> Call:
     """Return an empty step, and have all that begins a workflow wait for it."""
     (first, queue, _), durable = begins[0], any(call[2] for call in begins)
-    start = TaskRecord(task_id=new_task_id(), function=GATHER, sent=timestamp(now()), after=[], root_id=first.root_id)
-    start.priority, start.followers = first.priority, [record.task_id for record, _, _ in begins]
+    followers = [record.task_id for record, _, _ in begins]
+    task_id = derived_task_id(" ".join(followers))
+    start = TaskRecord(task_id=task_id, function=GATHER, sent=timestamp(now()), after=[], root_id=first.root_id)
+    start.priority, start.followers = first.priority, followers
     for record, _, _ in begins:
         record.after, record.immutable = start.task_id, True
     return start, queue, durable
@@ -120,10 +122,10 @@ def _promise_of(node: Node, make: Callable[[str, Any], AsyncResult[Any]], made: 
 
 
 def lay_out(
-    sig: Signature, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+    sig: Signature, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], known_by: str = ""
 ) -> tuple[Plan, Node]:
-    """Return the steps of a signature that is called, and what comes out of them."""
-    plan = Plan()
+    """Return the steps of a signature that is called, and what comes out of them; see ``Plan`` for ``known_by``."""
+    plan = Plan(known_by)
     return plan, sig.lay_out(plan, Feed(), args, kwargs, **options)
 
 

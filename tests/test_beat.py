@@ -15,6 +15,7 @@ import pytest
 
 from pmtq import PMTQ, beat, signals
 from pmtq.beat import Scheduler, Service, beside_a_worker, run_beat, task_id_of, timetable_of
+from pmtq.canvas import group
 from pmtq.clock import moved_clock
 from pmtq.exceptions import ImproperlyConfigured, OperationalError
 from pmtq.lock import is_free
@@ -287,6 +288,31 @@ def test_a_run_that_was_posted_and_not_noted_is_still_one_task(app, add, start, 
     work(app)
 
     assert (noted, first, life(app.folder, first)) == (None, again, [("STARTED", 1), ("SUCCESS", 1)])
+
+
+def test_a_workflow_that_was_posted_and_not_noted_is_still_one_workflow(app, start, clock, work, monkeypatch):
+    runs = []
+
+    @app.task
+    def step(*seen):
+        runs.append(seen)
+        return len(runs)
+
+    app.add_periodic_task(10, group([step.s("a"), step.s("b")]) | step.s("c"), name="nightly")
+    scheduler = start()
+    clock.advance(10)
+    with monkeypatch.context() as patch:  # killed between the two
+        patch.setattr(Timetable, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.tick()
+    scheduler.timetable.close()
+
+    start().tick()
+    posted_twice = len(ids(app))
+    work(app)
+
+    assert (posted_twice, runs) == (6, [("a",), ("b",), ([1, 2], "c")])
+    assert app.AsyncResult(entries(app)["nightly"].last_task).get() == 3
 
 
 def test_a_run_that_was_posted_done_and_cleared_is_not_posted_again(app, add, start, clock, work, monkeypatch):
@@ -762,3 +788,5 @@ def test_a_run_that_is_wished_for_and_cannot_be_posted_says_why(app, add, start,
     entry = entries(app)["ping"]
     assert (entry.run_now, entry.last_task) == (False, "")
     assert entry.error.startswith("TypeError: tasks.add(x, y=0) too many positional arguments")
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        app.AsyncResult("abc").get(timeout=0)  # whoever wished for it waits for this id

@@ -163,6 +163,18 @@ def test_a_run_now_is_made_by_the_scheduler_and_its_id_is_printed(run: Run, fire
     assert eventually(lambda: fires.scheduler.entries["daily"].last_task == task_id)
 
 
+def test_two_who_wish_for_a_run_now_in_the_same_moment_are_given_the_same_one(
+    run: Run, here: Folder, timetable: Timetable
+) -> None:
+    run("schedule", "add", "daily", "tasks.add", "every", "day", "-a", "[1, 2]")
+    assert timetable.leadership.take(0)  # a scheduler that has not looked yet
+
+    wishes = [run("schedule", "run", "daily").out.strip() for _ in range(2)]
+
+    timetable.close()
+    assert wishes == [timetable.read()["daily"].run_now] * 2
+
+
 @pytest.mark.usefixtures("planned")
 def test_without_a_scheduler_a_run_now_needs_the_code(run: Run, here: Folder, timetable: Timetable) -> None:
     task_id = run("schedule", "run", "sum", "-A", "planned").out.strip()

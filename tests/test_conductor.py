@@ -62,6 +62,19 @@ def test_what_a_workflow_is_called_with_goes_to_its_first_step_and_its_id_to_the
     assert (records[1].task_id, promise.id) == ("mine", "mine")
 
 
+def test_a_workflow_that_was_given_an_id_has_the_same_steps_each_time(app, add, posts):
+    members = [add.s(1, 1), add.s(2, 2) | add.s(3)]
+    workflow = group(members) | group([add.si(4, 4), add.si(5, 5)]) | add.si(6, 6).on_error(add.si(7, 7))
+
+    for options in ({"task_id": "mine"}, {"task_id": "mine"}, {"task_id": "yours"}, {}, {}):
+        app.conductor.send(workflow, options=options)
+
+    found = [[record.task_id for record in records] for records in posts]
+    same = [before & after for before, after in zip(map(set, found), map(set, found[1:]), strict=False)]
+    assert (found[0], same[1:]) == (found[1], [set(), set(), set()])
+    assert [len(set(ids)) for ids in found] == [8] * 5
+
+
 def test_the_first_step_is_the_root_of_all_of_them(app, add, posts):
     app.conductor.send(add.s(1, 1) | add.s(2))
 

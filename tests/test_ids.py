@@ -1,11 +1,12 @@
 """Ids of tasks: new ones, and those in a tree."""
 
+import hashlib
 import random
 import re
 
 import pytest
 
-from pmtq.ids import ids_in, is_tree, new_task_id
+from pmtq.ids import derived_task_id, ids_in, is_tree, new_task_id
 
 
 def test_an_id_is_22_hexadecimal_digits_and_new_each_time():
@@ -13,6 +14,14 @@ def test_an_id_is_22_hexadecimal_digits_and_new_each_time():
 
     assert len(ids) == 1000
     assert all(re.fullmatch("[0-9a-f]{22}", one) for one in ids)
+
+
+def test_a_derived_id_is_the_same_for_the_same_text_and_looks_like_any_other():
+    assert (derived_task_id("nightly 1"), derived_task_id("nightly 2")) == (
+        derived_task_id("nightly 1"),
+        hashlib.blake2b(b"nightly 2", digest_size=11).hexdigest(),
+    )
+    assert re.fullmatch("[0-9a-f]{22}", derived_task_id("nightly 1"))
 
 
 def test_a_program_that_seeds_its_random_numbers_does_not_repeat_ids():

@@ -274,10 +274,12 @@ def run(*, name: str, filename: str | None) -> None:
         send(desk.app, _wanted(desk.entries(), [name])[0], desk.tasks.get(name), task_id)
     with desk.change() as entries:
         entry = _wanted(entries, [name])[0]
-        if fires:
-            entry.run_now = task_id
-        else:
+        if not fires:
             entry.last_task = task_id
+        elif isinstance(entry.run_now, str):
+            task_id = entry.run_now  # somebody has just wished for the same, and it is one run
+        else:
+            entry.run_now = task_id
     click.echo(task_id)
 
 
