@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from pmtq import clock, disk, periodic, signals
 from pmtq.app import PMTQ
 from pmtq.exceptions import ImproperlyConfigured, OperationalError, PmtqError, UnsafeFile
@@ -45,6 +47,8 @@ MISSED_AFTER = 5.0
 """Seconds after its time from which a run counts as missed where missed ones are left out: a takeover takes one."""
 RESTART_AFTER = 1.0
 """Seconds from one start of a worker's scheduler to the next at least, should it die."""
+_CLOCK_CHECK = 60.0
+"""Seconds after which it looks at the time at the latest, which somebody may have set."""
 _EDITS = 5
 """So often in a row the file may be saved by others while a run is being noted."""
 _TOLD_LATE = 1.0
@@ -73,9 +77,7 @@ def declared(app: PMTQ) -> dict[str, PeriodicTask]:
 
 
 def take_in(entries: dict[str, Entry], tasks: dict[str, PeriodicTask]) -> None:
-    """Let the entries say what the code says, except those made by hand; drop those that have left the code."""
-    for name in [name for name, entry in entries.items() if entry.made_by == "code" and name not in tasks]:
-        del entries[name]
+    """Let the entries say what the code says, except those made by hand."""
     for name, task in tasks.items():
         entry = entries.setdefault(name, Entry(task=task.task, schedule="", made_by="code"))
         if entry.made_by == "hand":
@@ -126,7 +128,7 @@ class Scheduler:
         self._next: dict[str, datetime] = {}
         self._settled: dict[str, datetime] = {}
         """What was done here; an editor may bring back an older version of the file."""
-        self._began = self._now()
+        self._began = self._looked_at = self._now()
         self._complaint = ""
 
     def look(self) -> None:
@@ -160,8 +162,9 @@ class Scheduler:
             if entry.run_now and isinstance(entry.run_now, str):
                 with _collected(troubles):
                     wishes[name] = self._grant(name, entry.run_now, now)
-        if runs or wishes:
+        if runs or wishes or now < self._looked_at:  # when the clock was set back all is planned anew
             self._note(runs, wishes)
+        self._looked_at = now
         if troubles:
             raise troubles[0]
         return min([(planned - self._now()).total_seconds() for planned in self._next.values()], default=float("inf"))
@@ -242,9 +245,15 @@ class Scheduler:
 
     def _take_in(self, entries: dict[str, Entry]) -> None:
         """Plan the entries anew, and write into them what is planned."""
+        for name in [name for name, entry in entries.items() if entry.made_by == "code" and name not in self._tasks]:
+            del entries[name]  # it has left the code
         take_in(entries, self._tasks)
         self._plans, self._next = {}, {}
         for name, entry in entries.items():
+            if entry.slip is not UNSET:
+                if name not in self.entries or self.entries[name].error != entry.error:
+                    logger.error("%s in %s is %s", name, self.timetable.path, entry.error)
+                continue
             if entry.run_now is True:
                 entry.run_now = new_task_id()
             try:
@@ -263,21 +272,29 @@ class Scheduler:
         if entry.paused:
             entry.next_run = None
             return
-        planned = plan.next_after(self._settled_of(name, entry))
+        settled = self._settled_of(name, entry, plan)
+        planned = plan.next_after(settled)
+        if planned <= self._now() and entry.next_run not in {self._shown(planned), self._shown(settled)}:
+            planned = plan.last_until(self._now(), planned)  # by another schedule than before: nobody missed all of those
         if not entry.next_run:
             entry.error = ""
         self._plans[name], self._next[name], entry.next_run = plan, planned, self._shown(planned)
 
-    def _settled_of(self, name: str, entry: Entry) -> datetime:
+    def _settled_of(self, name: str, entry: Entry, plan: BaseSchedule) -> datetime:
         """Return the time up to which nothing is left to do for an entry.
 
-        One without a next run was just made, or goes on after a pause: what was planned before does not count.
+        One without a next run was just made, or goes on after a pause: what was planned before does not count. Nor does
+        what was done when the clock was ahead by a whole turn or more.
         """
-        settled = [time for time in (entry.settled(), self._settled.get(name)) if time]
+        now = self._now()
+        known = [time for time in (entry.settled(), self._settled.get(name)) if time]
+        settled = [time for time in known if time <= now or time <= plan.next_after(now)]
         if entry.next_run and settled:
             return max(settled)
-        entry.since = self._shown(self._now())
-        return max([*settled, self._now()])
+        if entry.next_run and known:
+            self._settled[name] = now
+        entry.since = self._shown(now)
+        return max([*settled, now])
 
     def _complain(self, what: str) -> None:
         if what != self._complaint:
@@ -365,7 +382,7 @@ class Service:
             self.scheduler.look()
             rest = self.scheduler.tick()
             if rest > 0:
-                watch.wait(seen, min(rest, self.max_interval))
+                watch.wait(seen, min(rest, self.max_interval, _CLOCK_CHECK))
         except OperationalError as error:
             logger.error("%s Trying again.", error)  # noqa: TRY400
             self.stopping.wait(SLOW_POLL)

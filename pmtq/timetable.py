@@ -2,7 +2,8 @@
 
 1. The file is always whole: a new version is written beside it, brought to the disk, and takes its name.
 2. Programs that change it hold ``schedule.json.edit.lock`` for that moment, and read it anew before. An editor need not.
-3. What a person wrote is never thrown away: unknown keys stay, and a file that cannot be read is left alone.
+3. What a person wrote is never thrown away: unknown keys stay, as does an entry with a slip, which is told what is wrong
+   with it; a file that cannot be read is left alone.
 
 It does not know what is due: that is the scheduler's, which holds ``schedule.json.lock`` as long as it lives.
 """
@@ -27,6 +28,10 @@ FILE_NAME = "schedule.json"
 Missed = Literal["once", "skip", "all"]
 _ALWAYS = ("task", "schedule", "missed", "paused", "made_by", "last_run", "next_run")
 """Keys that are written even when they say nothing, so that a person sees what may be set."""
+
+
+_SLIP = "wrong as it stands: "
+"""How the error of an entry begins that cannot be understood."""
 
 
 class Entry(msgspec.Struct, kw_only=True):
@@ -60,6 +65,8 @@ class Entry(msgspec.Struct, kw_only=True):
     """Why it is not run, if that is so. Written only."""
     more: dict[str, Any] = {}
     """What else stood there."""
+    slip: Any = msgspec.UNSET
+    """All that stands there, if it cannot be understood: then it is written again as it is, and nothing else here counts."""
 
     def settled(self) -> datetime | None:
         """Return the time up to which nothing is left to do; None for an entry that is new."""
@@ -188,7 +195,7 @@ def _decode(data: bytes | None, path: Path) -> dict[str, Entry]:
         raise _unreadable(path, str(error)) from None
     if not isinstance(found, dict):
         raise _unreadable(path, f"it holds a {type(found).__name__} and no object {{…}} of entries by name")
-    return {name: _entry(name, fields, path) for name, fields in found.items()}
+    return {name: _entry(fields) for name, fields in found.items()}
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -199,26 +206,34 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _entry(name: str, fields: Any, path: Path) -> Entry:
+def _entry(fields: Any) -> Entry:
     try:
         entry = msgspec.convert(fields, Entry)
         entry.settled()
     except (msgspec.ValidationError, ValueError) as error:
-        raise _unreadable(path, f"the entry {name!r} is wrong: {error}") from None
+        return Entry(task="", schedule="", error=f"{_SLIP}{error}. It is not run until that is mended", slip=fields)
     entry.more = {key: value for key, value in fields.items() if key not in Entry.__struct_fields__}
+    if entry.error.startswith(_SLIP):
+        entry.error = ""
     return entry
 
 
 def _encode(entries: dict[str, Entry]) -> bytes:
-    shown = ",\n".join(f"  {_json(name)}: {{\n{_fields(entry)}\n  }}" for name, entry in entries.items())
+    shown = ",\n".join(f"  {_json(name)}: {_shown(entry)}" for name, entry in entries.items())
     return f"{{\n{shown}\n}}\n".encode() if entries else b"{}\n"
 
 
-def _fields(entry: Entry) -> str:
+def _shown(entry: Entry) -> str:
     """Return the fields that say something, one a line."""
-    own = {name: getattr(entry, name) for name in Entry.__struct_fields__ if name != "more"}
-    shown = {name: value for name, value in own.items() if value or name in _ALWAYS} | entry.more
-    return ",\n".join(f"    {_json(name)}: {_json(value)}" for name, value in shown.items())
+    if entry.slip is msgspec.UNSET:
+        own = {name: getattr(entry, name) for name in Entry.__struct_fields__ if name not in {"more", "slip"}}
+        shown = {name: value for name, value in own.items() if value or name in _ALWAYS} | entry.more
+    elif isinstance(entry.slip, dict):
+        shown = entry.slip | {"error": entry.error}
+    else:
+        return _json(entry.slip)
+    lines = ",\n".join(f"    {_json(name)}: {_json(value)}" for name, value in shown.items())
+    return f"{{\n{lines}\n  }}"
 
 
 def _json(value: Any) -> str:

@@ -388,6 +388,48 @@ def test_a_schedule_that_is_changed_counts_from_the_last_run(app, start, clock):
     assert [sent for sent, _ in posted(app)] == ["07:00:20", "07:00:25", "07:00:30"]
 
 
+def test_of_what_a_new_schedule_says_of_the_past_one_run_is_made_up(app, add, start, clock):
+    app.folder.make()
+    with timetable_of(app).change() as found:
+        found["ping"] = Entry(task="tasks.add", schedule="every 1 h", missed="all", args=[1])
+    run_for(start(), clock, 3600, step=60)
+    clock.advance(1800)
+    edit(app, "ping", schedule="every 10 s")
+    run_for(start(), clock, 11)
+
+    assert [sent for sent, _ in posted(app)] == ["08:00:00", "08:30:01", "08:30:10"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_entry_that_ran_when_the_clock_was_a_year_ahead_runs_again_when_it_is_right(
+    app, add, start, clock, restarted
+):
+    app.add_periodic_task(10, add, (1, 2), name="ping")
+    app.add_periodic_task(1, add, (3, 4), name="often")  # each of its runs has all entries planned anew
+    scheduler = start()
+    clock.advance(365 * 86400)
+    scheduler.tick()
+    clock.advance(-365 * 86400)
+    if restarted:
+        scheduler.timetable.close()
+        scheduler = start()
+    before = len(posted(app))
+    run_for(scheduler, clock, 22)
+
+    sent = [one for one, params in posted(app)[before:] if params == [1, 2]]
+    assert sent == (["07:00:10", "07:00:20"] if restarted else ["07:00:11", "07:00:21"])
+
+
+def test_a_clock_that_is_set_back_a_little_makes_no_run_come_twice(app, add, start, clock):
+    app.add_periodic_task(10, add, (1, 2), name="ping")
+    scheduler = start()
+    run_for(scheduler, clock, 12)
+    clock.advance(-5)
+    run_for(scheduler, clock, 15)
+
+    assert [sent for sent, _ in posted(app)] == ["07:00:10", "07:00:20"]
+
+
 def test_an_entry_that_left_the_code_is_dropped_and_one_made_by_hand_stays(app, add, start):
     app.add_periodic_task(10, add, (1, 2), name="old")
     start()
@@ -456,6 +498,24 @@ def test_a_file_that_cannot_be_read_is_told_once_and_the_entries_go_on(app, add,
     assert told[0].startswith(
         f"{path} cannot be read: line 4, column 5: Expecting ',' delimiter. It was left as it is."
     )
+
+
+def test_an_entry_with_a_slip_is_told_once_and_keeps_no_other_from_its_turn(app, add, start, clock, caplog):
+    app.add_periodic_task(10, add, (1, 2), name="ping")
+    with timetable_of(app).change() as found:
+        found["hand"] = Entry(task="tasks.add", schedule="every 10 s", args=[3, 4])
+    path = timetable_of(app).path
+    path.write_text(path.read_text().replace('"paused": false', '"paused": "no"'))
+    scheduler = start()
+    run_for(scheduler, clock, 20)
+    shown = entries(app)["hand"].error
+    path.write_text(path.read_text().replace('"paused": "no"', '"paused": false'))
+    run_for(scheduler, clock, 10)
+
+    why = "wrong as it stands: Expected `bool`, got `str` - at `$.paused`. It is not run until that is mended"
+    assert (shown, entries(app)["hand"].error) == (why, "")
+    assert [one for one in caplog.messages if "hand" in one] == [f"hand in {path} is {why}"]
+    assert [params for _, params in posted(app)] == [[1, 2], [1, 2], [1, 2]]
 
 
 def test_a_schedule_that_cannot_be_read_is_shown_in_the_entry_and_the_others_run(app, add, start, clock, caplog):

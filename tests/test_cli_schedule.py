@@ -213,6 +213,39 @@ def test_an_entry_of_the_code_can_be_overridden_and_paused_and_not_removed(run: 
     assert back.out == f"sum: removed. What the code says about sum counts again. {NONE_RUNS}\n"
 
 
+@pytest.mark.usefixtures("planned")
+def test_a_look_with_another_module_drops_nothing_that_stands_in_the_code_of_the_first(
+    run: Run, project: Path, timetable: Timetable
+) -> None:
+    (project / "other.py").write_text(PLANNED.replace("planned", "other").replace('"sum"', '"other sum"'))
+    run("schedule", "pause", "sum", "-A", "planned")
+
+    said = run("schedule", "pause", "other sum", "-A", "other").out
+    left_the_code = run("schedule", "remove", "sum", "-A", "other").out
+
+    assert (said, left_the_code) == (f"other sum: paused. {NONE_RUNS}\n", f"sum: removed. {NONE_RUNS}\n")
+    assert list(timetable.read()) == ["other sum"]
+
+
+def test_an_entry_with_a_slip_is_listed_with_what_is_wrong_and_can_be_removed(run: Run, timetable: Timetable) -> None:
+    with timetable.change() as entries:
+        entries["tidy"] = Entry(task="shop.tidy", schedule="every 1 min")
+    timetable.path.write_text(timetable.path.read_text().replace('"paused": false', '"paused": "no"'))
+
+    listed = json.loads(run("schedule", "list", "--json").out)["tidy"]["error"]
+    refused = run("schedule", "resume", "tidy").err
+    removed = run("schedule", "remove", "tidy").out
+
+    wrong = "wrong as it stands: Expected `bool`, got `str` - at `$.paused`. It is not run until that is mended"
+    assert (listed, refused, removed) == (
+        wrong,
+        f"ImproperlyConfigured: the entry 'tidy' is {wrong}. Nothing was changed. Mend it in the file, or: "
+        "pmtq schedule remove tidy\n",
+        f"tidy: removed. {NONE_RUNS}\n",
+    )
+    assert timetable.read() == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,5 +1,6 @@
 """``schedule.json`` can be read and edited by a person; nothing they wrote is thrown away, and nothing is half written."""
 
+import json
 import os
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -109,11 +110,6 @@ def test_a_file_that_was_not_changed_is_not_written(timetable):
         ('{"ping": {"task": "a",}}', "line 1, column 23: Expecting property name enclosed in double quotes"),
         ('{\n"ping": {"task": "a"\n"schedule": 1}}', "line 3, column 1: Expecting ',' delimiter"),
         ("[]", "it holds a list and no object {…} of entries by name"),
-        ('{"ping": {"task": "a"}}', "the entry 'ping' is wrong: Object missing required field `schedule`"),
-        ('{"ping": {"task": "a", "schedule": 1, "paused": "no"}}', "the entry 'ping' is wrong: Expected `bool`, got `str` - at `$.paused`"),
-        ('{"ping": {"task": "a", "schedule": 1, "missed": "never"}}', "the entry 'ping' is wrong: Invalid enum value 'never' - at `$.missed`"),
-        ('{"ping": {"task": "a", "schedule": 1, "last_run": "today"}}', "the entry 'ping' is wrong: Invalid isoformat string: 'today'"),
-        ('{"ping": 1}', "the entry 'ping' is wrong: Expected `object`, got `int`"),
         ('{"ping": {"task": "a", "schedule": 1}, "ping": {"task": "b", "schedule": 1}}', "the name 'ping' stands twice in one place"),
     ],
 )  # fmt: skip
@@ -131,6 +127,41 @@ def test_a_slip_of_the_pen_is_told_with_its_place_and_the_file_is_left_alone(tim
     assert path.read_text() == text
     assert timetable._editing.take(0)  # nobody else is kept from mending it
     timetable.close()
+
+
+@pytest.mark.parametrize(
+    ("slip", "why"),
+    [
+        ({"task": "a"}, "Object missing required field `schedule`"),
+        ({"task": "a", "schedule": 1, "paused": "no"}, "Expected `bool`, got `str` - at `$.paused`"),
+        ({"task": "a", "schedule": 1, "missed": "never"}, "Invalid enum value 'never' - at `$.missed`"),
+        ({"task": "a", "schedule": 1, "last_run": "today"}, "Invalid isoformat string: 'today'"),
+        (1, "Expected `object`, got `int`"),
+    ],
+)
+def test_an_entry_with_a_slip_says_so_stays_as_it_is_and_spoils_no_other(timetable, slip, why):
+    timetable.path.parent.mkdir()
+    timetable.path.write_text(json.dumps({"ping": slip, "tidy": {"task": "b", "schedule": 1}}))
+
+    for _ in range(2):
+        with timetable.change() as entries:
+            entries["tidy"].paused = not entries["tidy"].paused
+
+    told = f"wrong as it stands: {why}. It is not run until that is mended"
+    assert entries["ping"] == Entry(task="", schedule="", error=told, slip=entries["ping"].slip)
+    written = json.loads(timetable.path.read_text())
+    assert written["ping"] == (slip | {"error": told} if isinstance(slip, dict) else slip)
+    assert written["tidy"]["task"] == "b"
+
+
+def test_an_entry_whose_slip_was_mended_says_nothing_more_of_it(timetable):
+    timetable.path.parent.mkdir()
+    timetable.path.write_text('{"ping": {"task": "a", "schedule": 1, "paused": "no"}, "tidy": {"task": "b", "schedule": 1}}')
+    with timetable.change() as entries:
+        entries["tidy"].paused = True
+    timetable.path.write_text(timetable.path.read_text().replace('"no"', "false"))
+
+    assert timetable.read()["ping"] == Entry(task="a", schedule=1)
 
 
 def test_it_notices_what_others_write_and_not_what_it_wrote_itself(timetable):

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 import msgspec
+from msgspec import UNSET
 
 from pmtq import clock
 from pmtq.app import PMTQ
@@ -68,14 +69,14 @@ class Desk:
     def entries(self) -> dict[str, Entry]:
         """Return the entries, those too that stand in the code and not yet in the file."""
         entries = self.timetable.read()
-        self._take_in(entries)
+        take_in(entries, self.tasks)
         return entries
 
     @contextmanager
     def change(self) -> Iterator[dict[str, Entry]]:
         """Yield the entries, and write them afterwards."""
         with self.timetable.change() as entries:
-            self._take_in(entries)
+            take_in(entries, self.tasks)
             yield entries
 
     def scheduler(self) -> str:
@@ -88,10 +89,6 @@ class Desk:
             return f"process {who['pid']} on {who['host']}"
         except (OSError, msgspec.DecodeError, KeyError, TypeError):
             return "a process that is just starting"
-
-    def _take_in(self, entries: dict[str, Entry]) -> None:
-        if self.app.tasks or self.tasks:  # else this is no app of the user's, and knows nothing of the code
-            take_in(entries, self.tasks)
 
 
 @schedule.command("list")
@@ -247,8 +244,8 @@ def remove(*, names: tuple[str, ...], filename: str | None) -> None:
     """Remove entries that were added by hand."""
     desk, names = Desk(filename), tuple(dict.fromkeys(names))
     with desk.change() as entries:
-        for name, entry in zip(names, _wanted(entries, names), strict=True):
-            if entry.made_by == "code":
+        for name, entry in zip(names, _found(entries, names), strict=True):
+            if entry.made_by == "code" and (name in desk.tasks or not desk.tasks):
                 raise ImproperlyConfigured(
                     f"the entry {name!r} stands in the code, which would bring it back. Nothing was removed. Take it out "
                     f"there, or: pmtq schedule pause {name}"
@@ -284,7 +281,18 @@ def run(*, name: str, filename: str | None) -> None:
 
 
 def _wanted(entries: dict[str, Entry], names: Any) -> list[Entry]:
-    """Return the entries of those names; raises ``ImproperlyConfigured`` for one that is not there."""
+    """Return the entries of those names; raises ``ImproperlyConfigured`` for one that is not there or has a slip."""
+    found = _found(entries, names)
+    for name, entry in zip(names, found, strict=True):
+        if entry.slip is not UNSET:
+            raise ImproperlyConfigured(
+                f"the entry {name!r} is {entry.error}. Nothing was changed. Mend it in the file, or: pmtq schedule remove {name}"
+            )
+    return found
+
+
+def _found(entries: dict[str, Entry], names: Any) -> list[Entry]:
+    """Return the entries of those names, whatever stands there."""
     for name in names:
         if name not in entries:
             near = difflib.get_close_matches(name, entries, n=1)
