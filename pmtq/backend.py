@@ -74,11 +74,13 @@ class Backend:
                 "same, and its state can be asked: result.state. To keep results leave the setting out"
             )
 
-    def store(self, state: StateRecord) -> None:
-        """Append a line about a task; what it says counts unless the task is final. Raises ``OperationalError``."""
+    def store(self, *states: StateRecord) -> None:
+        """Append lines about tasks; what they say counts unless the task is final. Raises ``OperationalError``."""
+        if not states:
+            return
         self.folder.make()
         with self._lock:  # another thread may be reading a line by its place in the file that is open
-            self._journal.append(encode_lines([state]))
+            self._journal.append(encode_lines(states))
 
     def history(self, task_id: str) -> list[StateRecord]:
         """Return every line about the task, oldest first, from when it was last forgotten."""

@@ -31,8 +31,8 @@ from pmtq.exceptions import ImproperlyConfigured, OperationalError, PmtqError, U
 from pmtq.failures import described
 from pmtq.ids import derived_task_id, new_task_id
 from pmtq.periodic import PeriodicTask
-from pmtq.schedules import BaseSchedule, crontab, from_text, maybe_schedule, schedule, solar
 from pmtq.records import StateRecord, timestamp
+from pmtq.schedules import BaseSchedule, crontab, from_text, maybe_schedule, schedule, solar
 from pmtq.states import FAILURE, PENDING
 from pmtq.timetable import FILE_NAME, EditedMeanwhile, Entry, Timetable, text_of
 from pmtq.watch import SLOW_POLL, Watch
@@ -275,7 +275,9 @@ class Scheduler:
         settled = self._settled_of(name, entry, plan)
         planned = plan.next_after(settled)
         if planned <= self._now() and entry.next_run not in {self._shown(planned), self._shown(settled)}:
-            planned = plan.last_until(self._now(), planned)  # by another schedule than before: nobody missed all of those
+            planned = plan.last_until(
+                self._now(), planned
+            )  # by another schedule than before: nobody missed all of those
         if not entry.next_run:
             entry.error = ""
         self._plans[name], self._next[name], entry.next_run = plan, planned, self._shown(planned)

@@ -8,6 +8,7 @@ It does not know shapes nor files: ``canvas`` lays a shape out as steps, ``workf
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol, cast
@@ -20,12 +21,12 @@ from pmtq.canvas import Signature, signature
 from pmtq.claim import Claim
 from pmtq.conf import Settings
 from pmtq.eager import run_calls_here, run_here, run_workflow_here
-from pmtq.exceptions import Replaced
+from pmtq.exceptions import OperationalError, Replaced
 from pmtq.plan import Node
 from pmtq.request import running
 from pmtq.result import AsyncResult, EagerResult, GroupResult
 from pmtq.task import Task
-from pmtq.workflow import Call, add_to_chord, calls_of, in_safe_order, lay_out, promise_of, replace
+from pmtq.workflow import Call, add_to_chord, called_off, calls_of, in_safe_order, lay_out, promise_of, replace
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -80,7 +81,11 @@ class Conductor:
         if self._app.conf.task_always_eager:
             return self.run_here(sig, args, kwargs, options)
         plan, node = lay_out(sig, args, kwargs, options, options.get("task_id") or "")
-        self._app.post(calls_of(plan, self._app.record_of, running.get()))
+        calls = calls_of(plan, self._app.record_of, running.get())
+        if options.get("task_id"):
+            self._app.post(calls)  # if that fails on the way, posting it again makes it whole
+        else:
+            self._post_whole(calls)
         return self.promise_of(node)
 
     def run_here(
@@ -104,15 +109,27 @@ class Conductor:
             replaced = Replaced()
             replaced.value = sig.apply().get(disable_sync_subtasks=False)
             return replaced
-        return replace(sig, claim, self._app.record_of, self._app.post)
+        return replace(sig, claim, self._app.record_of, self._post_whole)
 
     def add_to_chord(self, sig: Signature, claim: Claim) -> Any:
         """Post ``sig`` as one more member of the header that the running task belongs to. See ``Task.add_to_chord``."""
         calls, node = add_to_chord(sig, claim, self._app.record_of)
         if claim.is_eager:
-            return run_calls_here(self._app, calls, node)
-        self._app.post(calls)
-        return self.promise_of(node)
+            promise = run_calls_here(self._app, calls, node)
+        else:
+            self._post_whole(calls)
+            promise = self.promise_of(node)
+        claim.adds = [*(claim.adds or ()), node.tree]
+        return promise
+
+    def _post_whole(self, calls: list[Call]) -> None:
+        """Post calls; if not all could be written, end those that were."""
+        try:
+            self._app.post(calls)
+        except OperationalError as error:
+            with suppress(OperationalError):  # the results may be on the same full disk; the first error says enough
+                self._app.backend.store(*called_off(calls, error))
+            raise
 
 
 class Workflows:

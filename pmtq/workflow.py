@@ -19,8 +19,9 @@ from pmtq.clock import now
 from pmtq.exceptions import ImproperlyConfigured, Replaced
 from pmtq.ids import derived_task_id, ids_in
 from pmtq.plan import Feed, Node, Plan, Step
-from pmtq.records import TaskRecord, timestamp
+from pmtq.records import StateRecord, TaskRecord, timestamp
 from pmtq.result import AsyncResult, GroupResult
+from pmtq.states import REVOKED
 from pmtq.steps import GATHER
 
 Call = tuple[TaskRecord, str, bool]
@@ -89,6 +90,18 @@ def _beginning(begins: list[Call]) -> Call:
     for record, _, _ in begins:
         record.after, record.immutable = start.task_id, True
     return start, queue, durable
+
+
+def called_off(calls: list[Call], why: Exception) -> list[StateRecord]:
+    """Return the lines that end a workflow which could be posted only in part; none if it goes into one file.
+
+    Without them the steps that were written would wait for ever.
+    """
+    if len({_file(call) for call in calls}) == 1:
+        return []
+    at, message = timestamp(now()), f"its workflow could not be posted whole: {why}"
+    error = {"type": "pmtq.exceptions.TaskRevokedError", "message": message}
+    return [StateRecord(record.task_id, REVOKED, at=at, error=error) for record, _, _ in calls]
 
 
 def promise_of(node: Node, make: Callable[[str, Any], AsyncResult[Any]]) -> Any:
@@ -174,5 +187,4 @@ def add_to_chord(sig: Signature, claim: Claim, record_of: Callable[..., Call]) -
         if step.task_id in ends:
             step.followers += waiting
             step.options["group_id"] = claim.record.group_id
-    claim.adds = [*(claim.adds or ()), node.tree]
     return calls_of(plan, record_of, claim), node

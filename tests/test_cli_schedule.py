@@ -237,10 +237,10 @@ def test_an_entry_with_a_slip_is_listed_with_what_is_wrong_and_can_be_removed(ru
     removed = run("schedule", "remove", "tidy").out
 
     wrong = "wrong as it stands: Expected `bool`, got `str` - at `$.paused`. It is not run until that is mended"
+    remedy = "Mend it in the file, or: pmtq schedule remove tidy"
     assert (listed, refused, removed) == (
         wrong,
-        f"ImproperlyConfigured: the entry 'tidy' is {wrong}. Nothing was changed. Mend it in the file, or: "
-        "pmtq schedule remove tidy\n",
+        f"ImproperlyConfigured: the entry 'tidy' is {wrong}. Nothing was changed. {remedy}\n",
         f"tidy: removed. {NONE_RUNS}\n",
     )
     assert timetable.read() == {}

@@ -156,7 +156,9 @@ def test_an_entry_with_a_slip_says_so_stays_as_it_is_and_spoils_no_other(timetab
 
 def test_an_entry_whose_slip_was_mended_says_nothing_more_of_it(timetable):
     timetable.path.parent.mkdir()
-    timetable.path.write_text('{"ping": {"task": "a", "schedule": 1, "paused": "no"}, "tidy": {"task": "b", "schedule": 1}}')
+    timetable.path.write_text(
+        '{"ping": {"task": "a", "schedule": 1, "paused": "no"}, "tidy": {"task": "b", "schedule": 1}}'
+    )
     with timetable.change() as entries:
         entries["tidy"].paused = True
     timetable.path.write_text(timetable.path.read_text().replace('"no"', "false"))

@@ -2,11 +2,12 @@
 
 import json
 import logging
+from contextlib import suppress
 
 import pytest
 
 from pmtq.canvas import chain, chord, group
-from pmtq.exceptions import ChordError, Ignore, ImproperlyConfigured, Reject, TaskRevokedError
+from pmtq.exceptions import ChordError, Ignore, ImproperlyConfigured, OperationalError, Reject, TaskRevokedError
 from pmtq.inspection import View
 from pmtq.records import StateRecord
 from pmtq.result import GroupResult
@@ -49,6 +50,39 @@ def heard(app):
     heard = []
     app.task(name="hear it")(lambda request, exc, traceback: heard.append(str(exc)))
     return heard
+
+
+def test_of_a_workflow_that_cannot_be_posted_whole_no_step_waits_for_ever(app, add, work, folder):
+    """A later step is written before an earlier one, so that no crash lets it run too early."""
+    folder.make()
+    folder.queue("shut").mkdir()
+    workflow = chain(add.s(1, 1).set(queue="shut"), add.s(2))
+    workflow.freeze()
+    first, last = (step.id for step in workflow.tasks)
+
+    with pytest.raises(OperationalError, match="shut"):
+        workflow.delay()
+    written = [line["task_id"] for line in read_lines(folder.queue())]
+    work(app)
+
+    assert written == [last]
+    assert [app.AsyncResult(one).state for one in (first, last)] == [REVOKED, REVOKED]
+    assert "its workflow could not be posted whole: " in str(app.AsyncResult(last).result)
+
+
+def test_a_workflow_with_an_id_is_made_whole_by_posting_it_again(app, add, work, folder):
+    folder.make()
+    folder.queue("shut").mkdir()
+    workflow = chain(add.s(1, 1).set(queue="shut"), add.s(2))
+    with pytest.raises(OperationalError, match="shut"):
+        workflow.apply_async(task_id="mine")
+    folder.queue("shut").rmdir()
+
+    result = workflow.apply_async(task_id="mine")
+    written = [line["task_id"] for line in read_lines(folder.queue())]
+    work(app, queues=["celery", "shut"])
+
+    assert (written, result.get(timeout=0)) == (["mine", "mine"], 4)
 
 
 def ends(folder):
@@ -492,6 +526,20 @@ def test_a_member_of_a_header_may_add_others_to_it(app, add, total, work, eagerl
 
     assert sorted(result.get(timeout=0)) == [0, 0, 0, 1, 2, 20] or eagerly
     assert not eagerly or result.get(timeout=0)[:2] == [2, 20]
+
+
+def test_what_could_not_be_added_to_a_header_is_not_waited_for(app, add, total, work, folder):
+    @app.task(bind=True)
+    def more(self):
+        with suppress(OperationalError):
+            self.add_to_chord(add.s(1, 1).set(queue="shut"))
+        return 5
+
+    result = chord([more.s(), add.s(1, 1)], total.s()).delay()
+    folder.queue("shut").mkdir()
+    work(app)
+
+    assert result.get(timeout=0) == 7
 
 
 def test_nothing_is_added_to_the_chord_of_a_task_that_is_in_none(app, add, work):
