@@ -281,10 +281,12 @@ class Signature(dict[str, Any]):
         mark = plan.mark()
         args, kwargs, options = self._merged(args, kwargs or {}, options)
         task_id = options.pop("task_id", None) or plan.new_id()
-        plain = {name: value for name, value in options.items() if name not in CALLBACKS}
-        node = plan.add(Step(task_id, self.type, tuple(args), kwargs, plain, immutable=self.immutable), feed)
+        node = plan.add(self._step(task_id, args, kwargs, _without_callbacks(options)), feed)
         plan.call_back(node, *_callbacks(options), mark)
         return node
+
+    def _step(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Step:
+        return Step(task_id, self.type, args, kwargs, options, immutable=self.immutable)
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return the call as text, with further arguments."""
@@ -432,7 +434,7 @@ class chain(Shape):  # noqa: N801  (Celery's name)
         mark = plan.mark()
         options = {**self.options, **options}
         at_the_end = {name: options.pop(name) for name in _END if name in options}
-        given = {name: value for name, value in options.items() if name not in CALLBACKS}
+        given = _without_callbacks(options)
         tasks = [task for task in self.tasks if not task.is_empty]
         node = feed.node or Node("", [])
         for number, task in enumerate(tasks, 1):
@@ -614,7 +616,7 @@ class chord(Shape):  # noqa: N801  (Celery's name)
         mark = plan.mark()
         options = {**self.options, **options}
         at_the_end = {name: options.pop(name) for name in _END if name in options}
-        given = {name: value for name, value in options.items() if name not in CALLBACKS}
+        given = _without_callbacks(options)
         body = self.body.clone()
         errbacks = _signatures(options.get("link_error")) + _signatures(body.options.pop("link_error", None))
         header = self.header.lay_out(plan, feed, args, {**self.kwargs["kwargs"], **(kwargs or {})}, **given)
@@ -678,19 +680,10 @@ class _Each(Signature):
         """Post it; further arguments are passed over."""
         return self.app.conductor.send(self, tuple(args or ()), kwargs or {}, options)
 
-    def lay_out(
-        self, plan: Plan, feed: Feed, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Node:
-        """Add the one step that it is."""
-        del args, kwargs
-        mark = plan.mark()
-        options = {**self.options, **options}
-        task_id = options.pop("task_id", None) or plan.new_id()
-        plain = {name: value for name, value in options.items() if name not in CALLBACKS}
-        step = Step(task_id, self.kwargs["task"].type, (self.kwargs["it"],), {}, plain, immutable=True, each=self._name)
-        node = plan.add(step, feed)
-        plan.call_back(node, *_callbacks(options), mark)
-        return node
+    def _step(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Step:
+        del args, kwargs  # it takes no others
+        task, items = self.kwargs["task"].type, self.kwargs["it"]
+        return Step(task_id, task, (items,), {}, options, immutable=True, each=self._name)
 
 
 @Signature.register_type("map")
@@ -799,6 +792,11 @@ def _unrolled(shape: group) -> Iterator[Signature]:
             yield from _unrolled(task)
         elif not task.is_empty:
             yield task
+
+
+def _without_callbacks(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are for the call itself."""
+    return {name: value for name, value in options.items() if name not in CALLBACKS}
 
 
 def _callbacks(options: Mapping[str, Any]) -> tuple[list[Signature], list[Signature]]:

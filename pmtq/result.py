@@ -114,8 +114,13 @@ class ResultSet:
 
     def update(self, results: Iterable[AsyncResult[Any]]) -> None:
         """Add those that are not there."""
+        known = {one.id for one in self.results if isinstance(one, AsyncResult)}  # of many, looking at each takes long
         for result in results:
-            self.add(result)
+            if not isinstance(result, AsyncResult):
+                self.add(result)
+            elif result.id not in known:
+                known.add(result.id)
+                self.results.append(result)
 
     def clear(self) -> None:
         """Take all out."""
