@@ -48,6 +48,7 @@ def bench(shop, monkeypatch):
     """A benchmark of few tasks, in which nothing takes its time."""
     monkeypatch.setattr(figures, "TIDYING", 0.0)
     monkeypatch.setattr(figures, "SETTLING", 0.1)
+    monkeypatch.setattr(figures, "SMALL", 10_000)  # however busy the machine is, so many are not done at once
     return figures.Bench(shop, TINY, lambda _: None, with_peers=False)
 
 
@@ -55,7 +56,7 @@ def bench(shop, monkeypatch):
 def test_every_figure_can_be_measured(bench, name):
     rows = figures.measure(bench, [name])
     troubles = [row.note for row in rows if row.failed or (row.beside and row.ratio is None)]
-    if sys.platform != "linux" and troubles:
+    if troubles and (sys.platform != "linux" or troubles[0].startswith(figures.TOO_BUSY)):
         pytest.skip(troubles[0])
     assert troubles == []
     assert all(value > 0 for row in rows for values in row.samples.values() for value in values)

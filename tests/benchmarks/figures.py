@@ -39,6 +39,7 @@ TIDYING = 2.5
 """Seconds in which a worker that has become idle clears the files: work that is not counted as idling."""
 SETTLING = 1.0
 """Seconds after which a worker that has just taken its name is at work."""
+TOO_BUSY = "the machine was too busy"
 ATTEMPTS = 4
 HANDOVER = 0.4
 """The share of the big backlog after which another worker goes on with it."""
@@ -384,7 +385,7 @@ def backlog(bench: Bench) -> list[Row]:
     def cost(figure: str, courses: list[Course], of: Callable[[Course], float]) -> Row:
         pairs = [(of(one), of(other)) for one, other in zip(courses, few, strict=False) if not other.starved]
         if not pairs:
-            raise Unmeasured(f"the machine was too busy to keep {SMALL:,} tasks waiting")
+            raise Unmeasured(f"{TOO_BUSY} to keep {SMALL:,} tasks waiting")
         ours, theirs = map(list, zip(*pairs, strict=True))
         return beside(figure, ours, f"{SMALL:,} waiting", theirs, duration, Limit(most=1.2))
 
