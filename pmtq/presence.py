@@ -45,7 +45,8 @@ class Presence:
         self._facts = dict(facts)
         self._take_name()
         try:
-            disk.remove(folder.inbox(name))  # what stands there was said to a namesake that died
+            disk.remove(folder.inbox(name))  # what stands there was said to a namesake that died …
+            self._show_facts()  # … and what comes from now on, since it can be seen, is for us
             self.notes = Notes(folder.notes(name))
         except BaseException:
             disk.remove(self._path)
@@ -66,7 +67,6 @@ class Presence:
             if os.name != "posix" or os.fstat(self._descriptor).st_nlink:
                 break
             os.close(self._descriptor)
-        self._show_facts()
 
     def _show_facts(self) -> None:
         os.ftruncate(self._descriptor, 0)
@@ -82,6 +82,7 @@ class Presence:
             self._take_name()
         except WorkerNameTaken as error:
             raise OperationalError(f"{error} Our own file was removed meanwhile.") from error
+        self._show_facts()
 
     def update(self, **facts: Any) -> None:
         """Show other facts to whoever opens the file from now on; while it is written, it is empty for an instant."""

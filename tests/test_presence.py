@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from pmtq.exceptions import OperationalError, WorkerNameTaken
+from pmtq.inbox import Inbox, tell
 from pmtq.presence import NOTES_BYTES, Notes, Presence, find_remains, living
 from tests.support import die
 
@@ -23,6 +24,20 @@ def test_a_worker_shows_its_facts_while_it_lives(folder):
     assert seen == [FACTS]
     assert living(folder) == []
     assert list(folder.workers.iterdir()) == []
+
+
+def test_a_command_that_is_given_as_soon_as_a_worker_is_seen_reaches_it(folder, monkeypatch):
+    show = Presence._show_facts
+
+    def told_at_once(presence):
+        show(presence)
+        tell(folder, "w1", "shutdown")
+
+    monkeypatch.setattr(Presence, "_show_facts", told_at_once)
+    tell(folder, "w1", "pool_grow")  # to a namesake that is dead
+    Presence(folder, "w1", FACTS)
+
+    assert Inbox(folder, "w1").commands() == [{"command": "shutdown"}]
 
 
 def test_a_name_is_taken_once(folder):
