@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format reference bench bench-peers clean
+.PHONY: demo test check format reference mutants bench bench-peers clean
 
 demo: $(READY)  ## a worker and a client, side by side, on real pictures
 	@$(BIN)/pmtq demo
@@ -23,6 +23,9 @@ format: $(READY)
 
 reference: $(READY)  ## tutorials/reference.md: what there is of Celery's names here
 	@$(BIN)/python -m tests.docs.reference
+
+mutants: $(READY)  ## puts bugs into copies of the code, to see that the tests catch them
+	@$(BIN)/python -m tests.mutants
 
 bench: $(READY)  ## speed and memory beside the targets, and beside other queues where they are installed
 	@$(BIN)/python -m tests.benchmarks

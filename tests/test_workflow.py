@@ -161,6 +161,18 @@ def test_a_step_that_is_called_off_fails_its_followers(app, add, work, folder):
         result.get(timeout=0)
 
 
+def test_a_step_that_is_called_off_fails_followers_that_are_come_to_after_the_results_were_sealed(
+    app, add, work, folder, monkeypatch
+):
+    monkeypatch.setattr("pmtq.sealing.IDLE_SEAL_BYTES", 0)
+    result = chain(add.s(1, 1).set(expires=-1), add.s(1).set(queue="elsewhere")).delay()
+    work(app)
+    sealed = len(folder.sealed_results())
+    work(app, queues=("elsewhere",))
+
+    assert (sealed, result.state) == (1, FAILURE)
+
+
 def test_a_revocation_from_outside_fails_the_followers(app, add, total, work, folder):
     result = chord([add.s(1, 1).set(countdown=3600), add.s(2, 2)], total.s()).delay()
     app.backend.store(StateRecord(result.parent[0].id, REVOKED, error={"type": "x.Off", "message": "called off"}))
