@@ -149,7 +149,10 @@ def fsync_folder(folder: Path) -> None:
     """Return once the names in ``folder`` would survive a power cut. Windows has no such call."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise cannot("open", folder, error, _UNSAFE) from error
     try:
         fsync(descriptor)
     finally:

@@ -20,6 +20,7 @@ from pmtq import disk
 from pmtq.exceptions import LockHeld
 from pmtq.fork import put_in_order_after_fork
 from pmtq.glance import Glance
+from pmtq.group_commit import GroupCommit
 
 CHUNK = 64 * 1024
 """Bytes read at a time: some hundred records. With four times as many, each cost a third more at a large backlog."""
@@ -48,6 +49,8 @@ class Journal:
         """Where the file ended when it was looked at last …"""
         self._clean_end = -1
         """… and where it ended, with a newline, after our own last write."""
+        self._commit: GroupCommit | None = None
+        """Through which those wait who want the open file on the disk."""
         self._threads = threading.Lock()
         put_in_order_after_fork(self)
 
@@ -80,10 +83,12 @@ class Journal:
             try:
                 self.write(lines)
                 if durable:
-                    disk.fsync(self._descriptor)
-                    disk.fsync_folder(self.path.parent)
+                    self._commit = self._commit or GroupCommit(self._descriptor, self.path)
+                    wait = self._commit.join()
             finally:
                 disk.unlock(self._lock_descriptor)
+        if durable:
+            wait()
 
     def write(self, lines: bytes) -> int:
         """Append while already holding the lock; return the offset behind the last byte.
@@ -163,6 +168,7 @@ class Journal:
             if descriptor >= 0:
                 os.close(descriptor)
         self._descriptor = self._lock_descriptor = -1
+        self._commit = None
         self._glance.close()
         self._inode = 0
 
@@ -196,7 +202,7 @@ class Journal:
     def _open(self, *, create: bool) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-            self._descriptor = -1
+            self._descriptor, self._commit = -1, None
         self._descriptor = disk.open_file(self.path, create=create)
         status = os.fstat(self._descriptor)
         self._inode, self._end, self._clean_end = status.st_ino, status.st_size, -1

@@ -164,4 +164,16 @@ def test_only_what_must_survive_a_power_cut_is_waited_for(broker, monkeypatch):
 
     broker.publish_all([(record(1), "celery", False), (record(2), "low", True)])
 
-    assert len(synced) == 2  # the file and the folder that names it
+    assert len(synced) == 3  # the file, the folder that names it, and the one that names the folder
+
+
+def test_many_records_that_must_survive_a_power_cut_cost_one_wait_for_each_file(broker, monkeypatch):
+    from pmtq import disk
+
+    synced = []
+    monkeypatch.setattr(disk, "fsync_folder", lambda folder: None)
+    monkeypatch.setattr(disk, "fsync", synced.append)
+
+    broker.publish_all([(record(number), "low" if number % 2 else "celery", True) for number in range(100)])
+
+    assert len(synced) == 2

@@ -12,6 +12,7 @@ from filelock import FileLock
 from pmtq import disk
 from pmtq.exceptions import OperationalError, UnsafeFile
 from pmtq.journal import Journal
+from tests.support import eventually
 
 
 @pytest.fixture
@@ -129,15 +130,140 @@ def test_a_file_that_is_not_ours_is_refused_and_the_lock_is_free_again(journal, 
     assert not (path.parent / "elsewhere").exists()
 
 
-def test_a_durable_append_syncs_the_file_and_then_its_folder(journal, path, monkeypatch):
+def test_a_durable_append_syncs_the_file_and_once_the_folders_that_name_it(journal, path, monkeypatch):
     synced = []
     monkeypatch.setattr(disk, "fsync", lambda descriptor: synced.append(path.read_bytes()))
     monkeypatch.setattr(disk, "fsync_folder", synced.append)
 
     journal.append(b"one\n", durable=True)
     journal.append(b"two\n")
+    journal.append(b"three\n", durable=True)
 
-    assert synced == [b"one\n", path.parent]
+    assert synced == [b"one\n", path.parent, path.parent.parent, b"one\ntwo\nthree\n"]
+
+
+def test_a_file_that_took_the_name_of_another_is_named_on_the_disk_before_a_durable_append_returns(
+    journal, path, monkeypatch
+):
+    synced = []
+    journal.append(b"one\n", durable=True)
+    path.rename(path.with_name("elsewhere"))
+    monkeypatch.setattr(disk, "fsync_folder", synced.append)
+
+    journal.append(b"two\n", durable=True)
+
+    assert synced == [path.parent, path.parent.parent]
+
+
+class SlowDisk:
+    """A disk on which each sync of a file waits to be let go, and is counted."""
+
+    def __init__(self, monkeypatch, error=None):
+        self.begun, self.go, self.count, self.error = threading.Semaphore(0), threading.Semaphore(0), 0, error
+        monkeypatch.setattr(disk, "fsync", self.fsync)
+        monkeypatch.setattr(disk, "fsync_folder", lambda folder: None)
+
+    def fsync(self, descriptor):
+        self.begun.release()
+        assert self.go.acquire(timeout=10)
+        self.count += 1
+        if self.error:
+            raise OperationalError(f"{self.error} {self.count}")
+
+
+@pytest.fixture
+def post(journal):
+    """A function that appends durably in a thread, and says in the end how that went."""
+    threads, ends = [], []
+
+    def begin(line):
+        def body():
+            try:
+                journal.append(line, durable=True)
+                ends.append("on the disk")
+            except OperationalError as error:
+                ends.append(str(error))
+
+        threads.append(threading.Thread(target=body))
+        threads[-1].start()
+
+    def end():
+        for thread in threads:
+            thread.join(10)
+        return ends
+
+    begin.end = end
+    return begin
+
+
+def test_who_waits_for_the_disk_holds_nobody_up(journal, path, post, monkeypatch):
+    slow = SlowDisk(monkeypatch)
+    post(b"one\n")
+    assert slow.begun.acquire(timeout=10)
+
+    Journal(path).append(b"two\n")
+    journal.append(b"three\n")
+
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+    slow.go.release()
+    assert post.end() == ["on the disk"]
+
+
+def test_those_who_write_while_others_wait_for_the_disk_share_the_next_wait(journal, path, post, monkeypatch):
+    slow = SlowDisk(monkeypatch)
+    post(b"0\n")
+    assert slow.begun.acquire(timeout=10)
+    for number in range(1, 8):
+        post(b"%d\n" % number)
+    assert eventually(lambda: path.read_bytes().count(b"\n") == 8)
+
+    slow.go.release(2)
+
+    assert (post.end(), slow.count) == (["on the disk"] * 8, 2)
+
+
+def test_a_disk_that_refuses_is_an_error_to_all_who_waited_for_it(journal, path, post, monkeypatch):
+    slow = SlowDisk(monkeypatch, "refused")
+    post(b"0\n")
+    assert slow.begun.acquire(timeout=10)
+    for number in range(1, 4):
+        post(b"%d\n" % number)
+    assert eventually(lambda: path.read_bytes().count(b"\n") == 4)
+
+    slow.go.release(2)
+
+    assert sorted(post.end()) == ["refused 1", "refused 2", "refused 2", "refused 2"]
+
+
+def test_what_was_waited_for_is_the_file_that_was_written_also_if_another_has_its_name_by_then(
+    journal, path, post, monkeypatch
+):
+    slow = SlowDisk(monkeypatch)
+    synced = []
+    monkeypatch.setattr(disk, "fsync", lambda descriptor: (slow.fsync(descriptor), synced.append(os.fstat(descriptor))))
+    post(b"one\n")
+    assert slow.begun.acquire(timeout=10)
+    path.rename(path.with_name("elsewhere"))
+    journal.append(b"two\n")
+
+    slow.go.release()
+
+    assert post.end() == ["on the disk"]
+    assert [status.st_ino for status in synced] == [path.with_name("elsewhere").stat().st_ino]
+
+
+def test_a_durable_journal_that_was_closed_keeps_no_file_open(journal, path):
+    before = set(os.listdir("/proc/self/fd"))
+    journal.append(b"one\n", durable=True)
+
+    journal.close()
+
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_folder_that_cannot_be_opened_to_be_synced_is_an_error_with_a_remedy(tmp_path):
+    with pytest.raises(OperationalError, match=r"cannot open .*: No such file or directory\. .* power cut\. .*ls -la"):
+        disk.fsync_folder(tmp_path / "missing")
 
 
 def test_flock_in_a_shell_is_excluded_while_the_lock_is_held(journal, path):
