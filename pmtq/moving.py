@@ -88,4 +88,5 @@ def _copy(folder: Folder, here: Found, target: str) -> None:
     task_id = here.record.task_id
     fields = msgspec.json.decode(with_task_id(here.source, task_id))
     fields = {"task_id": task_id} | fields | {"task_id": task_id, "priority": priority_of(target)[1], "moved": True}
-    Journal(folder.queue(target)).append(msgspec.json.encode(fields) + b"\n")
+    # On the disk before the line that has it count instead of the other one: a power cut may keep that and lose this.
+    Journal(folder.queue(target)).append(msgspec.json.encode(fields) + b"\n", durable=True)

@@ -1,6 +1,7 @@
 """Keeps both files short: what is done with goes out by way of ``sealed/``; what is owed is carried over.
 
-1. Nothing is removed while it is the only copy: results are on disk before a queue file loses the records they end.
+1. Nothing is removed while it is the only copy: results are on the disk before a queue file loses the records they end,
+   and what is carried over is there before a line says that it was.
 2. A queue file is renamed, never emptied in place: a ``>>`` that races lands in a file that is read once more before
    it is removed.
 3. Any step may be the last one before a crash. What a dead sealer left half done is found by task id and finished.
@@ -76,6 +77,7 @@ def seal(
     are not among ``shares``: nothing else says any more which of their records are final.
     """
     results.sync()
+    _sync_rejected(folder)
     if renew:
         served = {share.reader.name for share in shares}
         shares = shares + [_untouched(folder, name, ledger) for name in folder.queue_names() if name not in served]
@@ -84,6 +86,13 @@ def seal(
     sweep(folder, results, ledger, now)
     if renew:
         _renew_results(folder, results, ledger)
+
+
+def _sync_rejected(folder: Folder) -> None:
+    """Bring to the disk what was copied out of the queue files because it is no record."""
+    rejected = Journal(folder.rejected)
+    if rejected.refresh():
+        rejected.sync()
 
 
 def _untouched(folder: Folder, queue: str, ledger: Ledger) -> Share:
@@ -112,6 +121,10 @@ def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, 
         fresh = journal.set_aside(target)  # `journal` goes on reading the old file
         _carry(journal, fresh, owed)
         _carry_the_rest(reader, fresh, ledger)
+        # A power cut may keep the line that says so and lose what it speaks of, unless that is on the disk first.
+        fresh.sync()
+        disk.fsync_folder(folder.sealed)
+        disk.fsync_folder(folder.path)
         fresh.close()
         # What stands behind is half a line: whoever is writing it goes on in the sealed file, which is read again.
         _declare(results, ledger, target, reader.position(), now)
@@ -197,6 +210,8 @@ def _carry_late_lines(
         target.write(half_a_line + b"\n")  # nobody is there to finish it
         end += len(half_a_line)
     if end != carried:
+        target.sync()
+        disk.fsync_folder(folder.path)  # which does not name it yet if a sealer died just then
         _declare(results, ledger, path, end, now)
 
 
@@ -240,6 +255,7 @@ def _renew_results(folder: Folder, results: Journal, ledger: Ledger) -> None:
     finally:
         os.close(descriptor)
     disk.rename(draft, folder.next_results)
+    disk.fsync_folder(folder.sealed)
     numbers = [int(path.name.split(".")[1]) for path in folder.sealed_results()]
     results.sync()
     # Between these two renames the file has no name; whoever locks it then gives it to `next_results` (see Journal).

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from pmtq import disk
 from pmtq.broker import Broker
 from pmtq.folder import Folder
 from pmtq.follower import Follower
@@ -44,6 +45,31 @@ def test_a_task_that_is_moved_to_the_front_runs_next_and_once(folder, post, hand
     assert move(folder, "c", None, 9) == "p9"
     assert hand().run_all() == ["c", "a", "b"]
     assert (starts(folder, "c"), folder.queue("p9").read_text().count('"c"')) == (1, 1)
+
+
+def test_a_copy_is_on_the_disk_before_a_line_says_that_it_is_the_one_that_counts(folder, post, monkeypatch):
+    post("a")
+    effects = []
+    monkeypatch.setattr(disk, "fsync", lambda descriptor: effects.append(disk._path(descriptor).name))
+    append = disk.append
+    monkeypatch.setattr(
+        disk,
+        "append",
+        lambda descriptor, data, path, before: (
+            effects.append(f"+{path.name}"),
+            append(descriptor, data, path, before),
+        ),
+    )
+
+    move(folder, "a", "low", None)
+
+    assert effects == [
+        "+queue.low.jsonl",
+        "queue.low.jsonl",
+        folder.path.name,
+        folder.path.parent.name,
+        "+results.jsonl",
+    ]
 
 
 def test_a_copy_says_all_that_its_record_says(folder, hand):

@@ -611,6 +611,97 @@ def test_what_was_carried_over_is_on_disk_before_the_sealed_file_goes(hand, send
     assert True in effects[: effects.index("queue.0.jsonl")]
 
 
+class Watched:
+    """What reaches the disk, in its order: for each file or folder that is synced its name, and each line of a sealing."""
+
+    def __init__(self, folder, monkeypatch):
+        self.effects = []
+        append, fsync, rename, remove = disk.append, disk.fsync, disk.rename, disk.remove
+
+        def name(path):
+            return str(path.relative_to(folder.path.parent))
+
+        def add(descriptor, data, path, before):
+            if b'"sealed"' in data and path == folder.results:
+                self.effects.append("declared")
+            append(descriptor, data, path, before)
+
+        def sync(descriptor):
+            self.effects.append(f"sync {name(disk._path(descriptor))}")
+            fsync(descriptor)
+
+        def move(source, target):
+            self.effects.append(f"rename {name(source)}")
+            rename(source, target)
+
+        def drop(path):
+            if path.exists():
+                self.effects.append(f"remove {name(path)}")
+            remove(path)
+
+        for effect, watched in {"append": add, "fsync": sync, "rename": move, "remove": drop}.items():
+            monkeypatch.setattr(disk, effect, watched)
+
+
+def test_what_was_carried_over_is_on_the_disk_before_a_line_says_so(hand, send, folder, monkeypatch, outgrown):
+    send("a")
+    send("later", eta="2099-01-01")
+    one = hand("w1")
+    one.run_all()
+    watched = Watched(folder, monkeypatch)
+
+    tidy(one, idle=False)
+
+    begin, end = watched.effects.index("rename queue_dir/queue.jsonl"), watched.effects.index("declared")
+    assert watched.effects[begin + 1 : end] == [
+        "sync queue_dir/queue.jsonl", "sync queue_dir/sealed", "sync queue_dir"
+    ]  # fmt: skip
+
+
+def test_a_late_line_that_was_carried_over_is_on_the_disk_before_a_line_says_so(hand, send, folder, monkeypatch):
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    tidy(one)
+    with (folder.sealed / "queue.0.jsonl").open("a") as late:
+        late.write('{"function":"tasks.add","params":["late"]}\n')
+    watched = Watched(folder, monkeypatch)
+
+    tidy(one, now=after_grace())
+
+    end = watched.effects.index("declared")
+    assert watched.effects[:end][-2:] == ["sync queue_dir/queue.jsonl", "sync queue_dir"]
+
+
+def test_new_results_have_their_name_on_the_disk_before_the_old_ones_lose_theirs(
+    hand, send, folder, monkeypatch, outgrown
+):
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    watched = Watched(folder, monkeypatch)
+
+    tidy(one, idle=False)
+
+    names = watched.effects[watched.effects.index("rename queue_dir/sealed/results.next.draft") :]
+    assert names == [
+        "rename queue_dir/sealed/results.next.draft", "sync queue_dir/sealed", "sync queue_dir/results.jsonl",
+        "rename queue_dir/results.jsonl", "rename queue_dir/sealed/results.next.jsonl",
+        "sync queue_dir", "sync queue_dir/sealed",
+    ]  # fmt: skip
+
+
+def test_rejected_text_is_on_the_disk_before_it_leaves_the_queue_file(hand, folder, monkeypatch):
+    post_by_hand(folder, "hello\n")
+    one = hand("w1")
+    one.run_all()
+    watched = Watched(folder, monkeypatch)
+
+    tidy(one)
+
+    assert "sync queue_dir/rejected.jsonl" in watched.effects[: watched.effects.index("rename queue_dir/queue.jsonl")]
+
+
 EFFECTS = ["append", "rename", "remove", "fsync", "fsync_folder", "open_file", "make_folder"]
 
 
