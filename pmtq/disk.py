@@ -104,19 +104,73 @@ def append(descriptor: int, data: bytes, path: Path, before: int) -> None:
         raise cannot("append to", path, error, f"It still ends at byte {before}, as before.") from error
     # Disk full or quota reached in mid-record. A stranger's `>>` may have landed behind the half record by now;
     # then the half record stays, is later rejected as a fragment, and the stranger's line survives.
-    if os.fstat(descriptor).st_size == before + written:
-        os.ftruncate(descriptor, before)
+    try:
+        if os.fstat(descriptor).st_size == before + written:
+            os.ftruncate(descriptor, before)
+    except OSError as error:
+        left = f"{written} of {len(data)} bytes were written and cannot be cut off again: they will be rejected as no record."
+        raise cannot("append to", path, error, left) from error
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise cannot("append to", path, full, f"{written} of {len(data)} bytes fitted and were cut off again.") from full
+
+
+def truncate(descriptor: int) -> None:
+    """Make an open file empty."""
+    try:
+        os.ftruncate(descriptor, 0)
+    except OSError as error:
+        raise cannot("empty", _path(descriptor), error) from error
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of all that is in ``folder``; none if it is not there."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208  (kept beside its siblings, so that tests can fail it)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise cannot("list", folder, error) from error
+
+
+def status(path: Path) -> os.stat_result:
+    """Return size, times and inode of what has that name. Raises ``FileNotFoundError`` when nothing has."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise cannot("look at", path, error) from error
+
+
+def exists(path: Path) -> bool:
+    """Say whether anything has that name."""
+    try:
+        status(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def open_folder(folder: Path) -> int:
+    """Open a folder, to look at it or to bring it to the disk. Raises ``FileNotFoundError`` when it is missing."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise cannot("open", folder, error) from error
 
 
 def try_lock(descriptor: int, patience: float = 0.0) -> bool:
     """Take the exclusive lock of an open file if it is free within ``patience`` seconds; say whether that worked."""
     deadline = time.monotonic() + patience
-    while not lock_descriptor(descriptor, blocking=False):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(LONGEST_NAP)
+    try:
+        while not lock_descriptor(descriptor, blocking=False):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LONGEST_NAP)
+    except OSError as error:
+        raise cannot("lock", _path(descriptor), error) from error
     return True
 
 
@@ -126,12 +180,15 @@ def lock(descriptor: int) -> None:
     The kernel's queue is not used because a blocking call could not be interrupted on every system; the nap is
     short, doubles, and carries some chance so that two waiters do not march in step.
     """
-    if lock_descriptor(descriptor, blocking=False):
-        return
-    nap = SHORTEST_NAP
-    while not lock_descriptor(descriptor, blocking=False):
-        time.sleep(nap * (0.5 + random.random()))  # noqa: S311  (spreads waiters; guards nothing)
-        nap = min(2 * nap, LONGEST_NAP)
+    try:
+        if lock_descriptor(descriptor, blocking=False):
+            return
+        nap = SHORTEST_NAP
+        while not lock_descriptor(descriptor, blocking=False):
+            time.sleep(nap * (0.5 + random.random()))  # noqa: S311  (spreads waiters; guards nothing)
+            nap = min(2 * nap, LONGEST_NAP)
+    except OSError as error:
+        raise cannot("lock", _path(descriptor), error) from error
 
 
 unlock = unlock_descriptor
@@ -152,7 +209,7 @@ def fsync_folder(folder: Path) -> None:
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise cannot("open", folder, error, _UNSAFE) from error
+        raise cannot("bring to the disk", folder, error, _UNSAFE) from error
     try:
         fsync(descriptor)
     finally:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote
 
-from pmtq.disk import make_folder
+from pmtq.disk import make_folder, names_in
 from pmtq.exceptions import ImproperlyConfigured
 
 DEFAULT_QUEUE = "celery"
@@ -98,10 +98,7 @@ class Folder:
 
     def queue_names(self) -> list[str]:
         """Return the names of the queues that have a file, the default one first."""
-        try:
-            matches = [_QUEUE_FILE.fullmatch(entry.name) for entry in self.path.iterdir()]
-        except FileNotFoundError:
-            return []
+        matches = map(_QUEUE_FILE.fullmatch, names_in(self.path))
         names = {match["name"] or DEFAULT_QUEUE for match in matches if match}
         return sorted(names, key=lambda name: (name != DEFAULT_QUEUE, name))
 
@@ -134,13 +131,7 @@ class Folder:
 
     def worker_names(self) -> list[str]:
         """Return the names of all workers that left a file, alive or not."""
-        try:
-            return sorted(path.name.removesuffix(".json") for path in self.workers.iterdir() if path.suffix == ".json")
-        except FileNotFoundError:
-            return []
+        return sorted(name.removesuffix(".json") for name in names_in(self.workers) if name.endswith(".json"))
 
     def _sealed(self) -> list[Path]:
-        try:
-            return list(self.sealed.iterdir())
-        except FileNotFoundError:
-            return []
+        return [self.sealed / name for name in names_in(self.sealed)]

@@ -10,6 +10,8 @@ import os
 import time
 from pathlib import Path
 
+from pmtq import disk
+
 TRUSTED = 50_000_000
 """Nanoseconds after which a folder's time of change is believed: until then a second change might show the same."""
 
@@ -24,14 +26,21 @@ class Glance:
         self._changed = -1
 
     def take(self) -> None:
-        """Remember how the folder is now; to be called before looking up a name in it."""
+        """Remember how the folder is now; to be called before looking up a name in it.
+
+        A folder that is not there leaves nothing to remember. Raises ``OperationalError``.
+        """
         self._changed = -1
         if os.name != "posix":
             return  # Windows has no descriptors of folders: each name is looked up every time
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        seen = os.fstat(self._descriptor)
-        if self._folder.stat().st_ino != seen.st_ino:
+        try:
+            if self._descriptor < 0:
+                self._descriptor = disk.open_folder(self._folder)
+            seen, named = os.fstat(self._descriptor), disk.status(self._folder)
+        except FileNotFoundError:
+            self.close()
+            return
+        if named.st_ino != seen.st_ino:
             self.close()  # the folder itself was replaced: next time
         elif time.time_ns() - seen.st_ctime_ns > TRUSTED:
             self._changed = seen.st_ctime_ns
@@ -45,3 +54,7 @@ class Glance:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = self._changed = -1
+
+    def __del__(self) -> None:
+        """Close the descriptor of a glance that nobody uses any more."""
+        self.close()

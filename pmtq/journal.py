@@ -137,15 +137,13 @@ class Journal:
         try:
             self._glance.take()
             # While the old file is open its inode cannot be given to another, so the number tells them apart.
-            status = self.path.stat()
+            status = disk.status(self.path)
             if status.st_ino != self._inode or self._descriptor < 0:
                 self._open(create=False)
             self._end = status.st_size
         except FileNotFoundError:
             self._glance.close()
             return 0
-        except OSError as error:
-            raise disk.cannot("look at", self.path, error) from error
         return self._inode
 
     def set_aside(self, target: Path) -> Journal:
@@ -192,7 +190,7 @@ class Journal:
             )
         try:
             if not self.refresh():
-                if self._successor and self._successor.exists():
+                if self._successor and disk.exists(self._successor):
                     disk.rename(self._successor, self.path)
                 self._open(create=True)
         except BaseException:

@@ -49,7 +49,7 @@ class Lock:
 
     def write(self, text: str) -> None:
         """Leave a note in the file about who has the lock, for people; hold it."""
-        os.ftruncate(self._descriptor, 0)
+        disk.truncate(self._descriptor)
         disk.append(self._descriptor, text.encode(), self.path, 0)
 
     def free(self) -> None:

@@ -69,7 +69,7 @@ class Presence:
             os.close(self._descriptor)
 
     def _show_facts(self) -> None:
-        os.ftruncate(self._descriptor, 0)
+        disk.truncate(self._descriptor)
         facts = msgspec.json.format(msgspec.json.encode(self._facts)) + b"\n"
         disk.append(self._descriptor, facts, self._path, 0)
 

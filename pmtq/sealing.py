@@ -18,14 +18,13 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from pmtq import disk
+from pmtq.archive import all_lines
 from pmtq.folder import Folder
 from pmtq.journal import Journal
 from pmtq.ledger import Ledger
 from pmtq.reader import QueueReader
-from pmtq.records import StateRecord, decode_state, encode_lines, timestamp
+from pmtq.records import StateRecord, encode_lines, timestamp
 from pmtq.scan import with_task_id
 from pmtq.states import FINAL_STATES
 
@@ -165,7 +164,7 @@ def sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
     """Read sealed queue files once more, then remove them; the caller holds the results' lock."""
     for queue, number, path in folder.sealed_queues():
         try:
-            status = path.stat()
+            status = disk.status(path)
         except FileNotFoundError:
             continue  # a person has cleared it away
         if abs(now - status.st_ctime) < GRACE:  # also when it was sealed an instant after `now` was taken
@@ -189,7 +188,7 @@ def expire(folder: Folder, ledger: Ledger, now: float, seconds: float | None = R
     if seconds and all(path.name in ledger.sealed for _, _, path in folder.sealed_queues()):
         for path in folder.sealed_results():
             with contextlib.suppress(FileNotFoundError):  # another worker was faster
-                if now - path.stat().st_mtime > seconds:
+                if now - disk.status(path).st_mtime > seconds:
                     disk.remove(path)
 
 
@@ -222,13 +221,7 @@ def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal, queue: st
     """
     known = set(ledger.final)
     for path in folder.sealed_results():
-        for line in path.read_bytes().splitlines():
-            try:
-                state = decode_state(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue
-            if state.status in FINAL_STATES:
-                known.add(state.task_id)
+        known.update(state.task_id for state in all_lines(Journal(path)) if state.status in FINAL_STATES)
     reader = QueueReader(journal)
     reader.rewind(generation(folder, queue, ledger))
     for item in reader:
@@ -238,7 +231,7 @@ def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal, queue: st
 
 def _renew_results(folder: Folder, results: Journal, ledger: Ledger) -> None:
     """Start the results afresh with what live tasks need; the old file stays readable in ``sealed/`` until it expires."""
-    newest = {sealed: size for sealed, size in ledger.sealed.items() if (folder.sealed / sealed).exists()}
+    newest = {sealed: size for sealed, size in ledger.sealed.items() if disk.exists(folder.sealed / sealed)}
     for queue in folder.queue_names():  # the numbers go on counting
         names = [name for name in ledger.sealed if _number(name, folder, queue) >= 0]
         if names:
@@ -268,7 +261,7 @@ def _renew_results(folder: Folder, results: Journal, ledger: Ledger) -> None:
 def _may_still_be_written(path: Path, now: float) -> bool:
     """Say whether some process has the file open for writing, such as a shell's ``cat >>``."""
     if sys.platform != "linux":
-        return abs(now - path.stat().st_ctime) < BLIND_GRACE
+        return abs(now - disk.status(path).st_ctime) < BLIND_GRACE
     import fcntl  # noqa: PLC0415  (does not exist on Windows)
 
     descriptor = disk.open_file(path, write=False, create=False)

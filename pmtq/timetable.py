@@ -103,7 +103,7 @@ class Timetable:
     def has_changed(self) -> bool:
         """Say whether the file is another one than was read or written here last."""
         try:
-            return _mark(self.path.stat()) != self._mark
+            return _mark(disk.status(self.path)) != self._mark
         except FileNotFoundError:
             return self._mark != _NO_FILE
 
@@ -152,7 +152,7 @@ class Timetable:
         beside = self.path.with_name(f"{self.path.name}.new")
         descriptor = disk.open_file(beside)
         try:
-            os.ftruncate(descriptor, 0)  # a predecessor may have died while writing it
+            disk.truncate(descriptor)  # a predecessor may have died while writing it
             disk.append(descriptor, data, beside, 0)
             disk.fsync(descriptor)
             mark = _mark(os.fstat(descriptor))

@@ -173,15 +173,60 @@ def broken(*_, **__):
         ("replace", lambda path, descriptor: disk.rename(path, path.with_name("other"))),
         ("unlink", lambda path, descriptor: disk.remove(path)),
         ("pread", lambda path, descriptor: disk.read_at(descriptor, 1, 0)),
+        ("ftruncate", lambda path, descriptor: disk.truncate(descriptor)),
+        ("listdir", lambda path, descriptor: disk.names_in(path.parent)),
+        ("stat", lambda path, descriptor: disk.status(path)),
+        ("stat", lambda path, descriptor: disk.exists(path)),
+        ("open", lambda path, descriptor: disk.open_folder(path.parent)),
+        ("open", lambda path, descriptor: disk.fsync_folder(path.parent)),
     ],
-    ids=["fsync", "fsync_folder", "rename", "remove", "read_at"],
-)
+    ids=[
+        "fsync", "fsync_folder", "rename", "remove", "read_at",
+        "truncate", "names_in", "status", "exists", "open_folder", "fsync_folder's open",
+    ],
+)  # fmt: skip
 def test_whatever_the_disk_refuses_comes_as_the_one_error_that_callers_expect(opened, path, monkeypatch, name, call):
     with monkeypatch.context() as patch:
         patch.setattr(os, name, broken)
 
         with pytest.raises(OperationalError):
             call(path, opened)
+
+
+@pytest.mark.parametrize("take", [disk.lock, disk.try_lock])
+def test_a_lock_that_the_system_refuses_comes_as_the_same_error(opened, path, monkeypatch, take):
+    monkeypatch.setattr(disk, "lock_descriptor", broken)
+
+    with pytest.raises(OperationalError) as caught:
+        take(opened)
+
+    assert str(caught.value) == (
+        f"cannot lock {path}: Input/output error. Nothing was changed. Look at the folder: ls -la {path.parent}"
+    )
+
+
+def test_half_a_record_that_cannot_be_cut_off_again_is_told(opened, path, monkeypatch):
+    real = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:2]))
+        patch.setattr(os, "ftruncate", broken)
+
+        with pytest.raises(OperationalError) as caught:
+            disk.append(opened, b"two\n", path, 0)
+
+    assert path.read_bytes() == b"tw"
+    assert str(caught.value) == (
+        f"cannot append to {path}: Input/output error. 2 of 4 bytes were written and cannot be cut off again: they will "
+        f"be rejected as no record. Look at the folder: ls -la {path.parent}"
+    )
+
+
+def test_what_is_not_there_has_no_names_no_status_and_does_not_exist(path):
+    assert disk.names_in(path.parent) == []
+    assert not disk.exists(path)
+    for look in (disk.status, disk.open_folder):
+        with pytest.raises(FileNotFoundError):
+            look(path)
 
 
 def test_a_lock_excludes_other_programs(opened, path):
