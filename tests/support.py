@@ -78,6 +78,12 @@ def all_lines(folder: Folder) -> dict[str, str]:
     }
 
 
+def is_owed(folder: Folder, task_id: str) -> bool:
+    """Say whether a task of that id stands in a queue file that is not sealed."""
+    places = map(folder.queue, folder.queue_names())
+    return any(line.get("task_id") == task_id for path in places for line in read_lines(path))
+
+
 def is_empty(path: Path) -> bool:
     """Say whether a file is there and empty; while a queue is cleared it has no name for a moment."""
     return path.exists() and path.stat().st_size == 0
