@@ -89,6 +89,7 @@ def test_events_in_json_have_celerys_field_names(listen, pmtq):
             f'{AT} task-progress  a t {{"current":1}} on w@h',
         ),
         (Event(type="worker-online", timestamp=AT, hostname="w@h"), f"{AT} worker-online  on w@h"),
+        (Event(type="task-\x07", timestamp="\x1b[2J\n", hostname="\u202e"), "\\x1b[2J\\n task-\\x07      on \\u202e"),
     ],
 )
 def test_an_event_is_one_line(event, line):

@@ -72,7 +72,7 @@ def line_of(event: Event) -> str:
     if colours(sys.stdout):
         kind = click.style(kind, fg=_COLOUR.get(event.type, "cyan"))
     rest = [event.name, event.uuid, _detail(event), event.hostname and f"on {event.hostname}"]
-    return f"{event.timestamp} {kind} {visible(' '.join(filter(None, rest)))}"
+    return f"{visible(event.timestamp)} {kind} {visible(' '.join(filter(None, rest)))}"
 
 
 def _detail(event: Event) -> str:
