@@ -26,18 +26,19 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 # Windows lacks these flags; it has no symbolic links that an ordinary user could plant, and no exec to leak into.
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
+_FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 SHORTEST_NAP, LONGEST_NAP = 20e-6, 1e-3
 """Seconds between two attempts at a lock. A hold lasts about 5 µs in a client, a few ms in a worker."""
 
 
 def make_folder(folder: Path) -> None:
-    """Create ``folder``, closed to other users; refuse one that every user may write to.
+    """Create ``folder``, and what it stands in, closed to other users; refuse one that every user may write to.
 
     Whoever can write the folder can run the registered functions, so this is the security boundary.
     """
     try:
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        _create(folder)
         status = folder.stat()
     except OSError as error:
         raise cannot("make the queue folder", folder, error) from error
@@ -51,6 +52,27 @@ def make_folder(folder: Path) -> None:
             f"{folder} can be written by every user of this machine (mode {stat.S_IMODE(status.st_mode):04o}), and whoever can "
             f"write it can run your tasks. Nothing was touched. Close it: chmod o-w {folder}"
         )
+
+
+def _create(folder: Path) -> None:
+    """Create a folder and those around it, all closed to other users, whatever the umask says."""
+    try:
+        os.mkdir(folder, FOLDER_MODE)  # noqa: PTH102  (kept beside its siblings, so that tests can fail it)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    except FileNotFoundError:
+        _create(folder.parent)
+        _create(folder)
+    else:
+        folder.chmod(FOLDER_MODE)  # the umask may have taken bits away that we need ourselves
+
+
+def require_folder(path: Path) -> None:
+    """Refuse what has the name of one of the folders in a queue folder and is none, such as a link to somewhere else."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(status(path, follow=False).st_mode):
+            raise _unsafe(path, "a link or a file, and should be a folder")
 
 
 def open_file(path: Path, *, write: bool = True, create: bool = True) -> int:
@@ -78,7 +100,18 @@ def open_file(path: Path, *, write: bool = True, create: bool = True) -> int:
     if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_nlink > 1):
         os.close(descriptor)
         raise _unsafe(path, f"owned by user {status.st_uid} under {status.st_nlink} names; expected {os.geteuid()}, 1")
+    if os.name == "posix" and not status.st_size and status.st_mode & FILE_MODE != FILE_MODE:
+        os.fchmod(descriptor, FILE_MODE)  # a new one, and the umask has taken bits away that we need ourselves
     return descriptor
+
+
+def read_file(path: Path) -> bytes:
+    """Return all that stands in a file; raises what ``open_file`` raises, without making one."""
+    descriptor = open_file(path, write=False, create=False)
+    try:
+        return read_at(descriptor, os.fstat(descriptor).st_size, 0)
+    finally:
+        os.close(descriptor)
 
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
@@ -132,10 +165,13 @@ def names_in(folder: Path) -> list[str]:
         raise cannot("list", folder, error) from error
 
 
-def status(path: Path) -> os.stat_result:
-    """Return size, times and inode of what has that name. Raises ``FileNotFoundError`` when nothing has."""
+def status(path: Path, *, follow: bool = True) -> os.stat_result:
+    """Return size, times and inode of what has that name, or of what it leads to if it is a link that we ``follow``.
+
+    Raises ``FileNotFoundError`` when nothing has.
+    """
     try:
-        return path.stat()
+        return path.stat(follow_symlinks=follow)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -154,7 +190,7 @@ def exists(path: Path) -> bool:
 def open_folder(folder: Path) -> int:
     """Open a folder, to look at it or to bring it to the disk. Raises ``FileNotFoundError`` when it is missing."""
     try:
-        return os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(folder, os.O_RDONLY | _FOLDER)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -207,7 +243,7 @@ def fsync_folder(folder: Path) -> None:
     if os.name != "posix":
         return
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(folder, os.O_RDONLY | _FOLDER)
     except OSError as error:
         raise cannot("bring to the disk", folder, error, _UNSAFE) from error
     try:

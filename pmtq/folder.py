@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote
 
-from pmtq.disk import make_folder, names_in
+from pmtq.disk import make_folder, names_in, require_folder
 from pmtq.exceptions import ImproperlyConfigured
 
 DEFAULT_QUEUE = "celery"
@@ -81,8 +81,10 @@ class Folder:
         return cls(path.absolute())
 
     def make(self) -> None:
-        """Create the folder if it is missing."""
+        """Create the folder if it is missing. Raises ``UnsafeFile`` if others can get into it, or something in it leads out."""
         make_folder(self.path)
+        for inner in (self.workers, self.logs, self.sealed):
+            require_folder(inner)
 
     def queue(self, name: str = DEFAULT_QUEUE) -> Path:
         """Return the file of the queue called ``name``: letters, digits, ``_`` and ``-``."""

@@ -41,6 +41,7 @@ def output_path(folder: Path, task_id: str) -> Path:
 def kept_output(task_id: str, folder: Path) -> Iterator[None]:
     """Send what is printed and logged here to the task's file, and to where it went before."""
     disk.make_folder(folder)
+    disk.require_folder(folder)
     descriptor = disk.open_file(output_path(folder, task_id))
     with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
         token = _file.set(file)

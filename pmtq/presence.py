@@ -243,8 +243,8 @@ def _facts_in(path: Path) -> list[dict[str, Any]]:
     """Return what stands in a worker's file; nothing for one that is just starting or just leaving."""
     for nap in (0.001, 0.01, 0.1, 0.5, 0.0):
         try:
-            return [msgspec.json.decode(path.read_bytes())]
-        except OSError:
+            return [msgspec.json.decode(disk.read_file(path))]
+        except FileNotFoundError:
             break
         except msgspec.DecodeError:
             time.sleep(nap)  # it is being written, once at the start and whenever they change

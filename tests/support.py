@@ -118,6 +118,30 @@ def queued(folder: Folder, queue: str = DEFAULT_QUEUE) -> list[tuple[str, object
     return [(line["function"], line.get("params")) for line in read_lines(folder.queue(queue))]
 
 
+def as_user(number: int, action: Callable[[], object]) -> str:
+    """Do something in a child that has become another user; return what came of it: the value, or the error, as text."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        said = "nothing"
+        try:
+            os.close(reading)
+            os.setgroups([])
+            os.setgid(number)
+            os.setuid(number)
+            said = str(action())
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"
+        finally:
+            os.write(writing, said.encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
 class Hand:
     """One worker's claimer, moved by the test step by step, with the time passed in."""
 

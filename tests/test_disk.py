@@ -28,6 +28,45 @@ def test_a_new_folder_and_file_are_closed_to_other_users(opened, path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_folders_that_had_to_be_made_around_it_are_closed_too_whatever_the_umask(tmp_path):
+    for umask in (0, 0o777):
+        path = tmp_path / oct(umask) / "folder" / "file"
+        before = os.umask(umask)
+        try:
+            os.close(disk.open_file(path))
+        finally:
+            os.umask(before)
+        modes = [one.stat().st_mode & 0o777 for one in (path.parent.parent, path.parent, path)]
+        assert modes == [0o700, 0o700, 0o600]
+
+
+def test_a_file_whose_owner_has_closed_it_to_himself_stays_so(opened, path):
+    disk.append(opened, b"one\n", path, 0)
+    path.chmod(0o400)
+
+    os.close(disk.open_file(path, write=False))
+
+    assert path.stat().st_mode & 0o777 == 0o400
+
+
+@pytest.mark.parametrize("what", ["link", "dangling link", "pipe"])
+def test_what_should_be_a_folder_and_leads_elsewhere_is_refused(path, what):
+    path.parent.mkdir()
+    planted(path, what)
+
+    with pytest.raises(UnsafeFile, match="it is a link or a file, and should be a folder"):
+        disk.require_folder(path)
+
+    disk.require_folder(path.parent)
+    disk.require_folder(path.with_name("not there"))
+
+
+def test_a_whole_file_is_read_at_once(opened, path):
+    disk.append(opened, b"one\n", path, 0)
+
+    assert disk.read_file(path) == b"one\n"
+
+
 def test_a_child_program_does_not_inherit_the_descriptor(opened):
     assert not os.get_inheritable(opened)
 

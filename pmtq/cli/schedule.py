@@ -25,6 +25,7 @@ from pmtq.cli.commands import Commands
 from pmtq.cli.options import client_app, takes_app
 from pmtq.cli.send import call_arguments, number_or_text
 from pmtq.cli.text import arguments, as_json, duration, table, visible
+from pmtq.disk import read_file
 from pmtq.exceptions import ImproperlyConfigured, NotRegistered, OperationalError
 from pmtq.ids import new_task_id
 from pmtq.lock import is_free
@@ -85,9 +86,9 @@ class Desk:
         if is_free(path):
             return ""
         try:
-            who = msgspec.json.decode(path.read_bytes())
+            who = msgspec.json.decode(read_file(path))
             return f"process {who['pid']} on {who['host']}"
-        except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        except (FileNotFoundError, msgspec.DecodeError, KeyError, TypeError):
             return "a process that is just starting"
 
 
