@@ -120,13 +120,9 @@ def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, 
         fresh = journal.set_aside(target)  # `journal` goes on reading the old file
         _carry(journal, fresh, owed)
         _carry_the_rest(reader, fresh, ledger)
-        # A power cut may keep the line that says so and lose what it speaks of, unless that is on the disk first.
-        fresh.sync()
-        disk.fsync_folder(folder.sealed)
-        disk.fsync_folder(folder.path)
-        fresh.close()
         # What stands behind is half a line: whoever is writing it goes on in the sealed file, which is read again.
-        _declare(results, ledger, target, reader.position(), now)
+        _declare(results, ledger, target, reader.position(), now, fresh)
+        fresh.close()
 
 
 def _carry_the_rest(reader: QueueReader, target: Journal, ledger: Ledger) -> None:
@@ -153,8 +149,12 @@ def _batches(spans: Iterable[Span], size: int) -> Iterator[list[Span]]:
         yield some
 
 
-def _declare(results: Journal, ledger: Ledger, sealed: Path, size: int, now: float) -> None:
-    """Write down that the first ``size`` bytes of a sealed file have been carried over."""
+def _declare(results: Journal, ledger: Ledger, sealed: Path, size: int, now: float, target: Journal) -> None:
+    """Write down that the first ``size`` bytes of a sealed file have been carried over to ``target``."""
+    if target.size():  # a power cut may keep this line and lose what it speaks of, unless that is on the disk first
+        target.sync()
+        disk.fsync_folder(sealed.parent)
+        disk.fsync_folder(target.path.parent)
     line = StateRecord(at=timestamp(now), sealed=sealed.name, size=size)
     results.write(encode_lines([line]))
     ledger.apply([line])
@@ -209,9 +209,7 @@ def _carry_late_lines(
         target.write(half_a_line + b"\n")  # nobody is there to finish it
         end += len(half_a_line)
     if end != carried:
-        target.sync()
-        disk.fsync_folder(folder.path)  # which does not name it yet if a sealer died just then
-        _declare(results, ledger, path, end, now)
+        _declare(results, ledger, path, end, now, target)
 
 
 def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal, queue: str) -> AbstractSet[str]:

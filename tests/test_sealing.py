@@ -670,7 +670,8 @@ def test_a_late_line_that_was_carried_over_is_on_the_disk_before_a_line_says_so(
     tidy(one, now=after_grace())
 
     end = watched.effects.index("declared")
-    assert watched.effects[:end][-2:] == ["sync queue_dir/queue.jsonl", "sync queue_dir"]
+    synced = ["sync queue_dir/queue.jsonl", "sync queue_dir/sealed", "sync queue_dir"]
+    assert watched.effects[:end][-3:] == synced
 
 
 def test_new_results_have_their_name_on_the_disk_before_the_old_ones_lose_theirs(
@@ -700,6 +701,43 @@ def test_rejected_text_is_on_the_disk_before_it_leaves_the_queue_file(hand, fold
     tidy(one)
 
     assert "sync queue_dir/rejected.jsonl" in watched.effects[: watched.effects.index("rename queue_dir/queue.jsonl")]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["sealed", "written late into the sealed file"])
+def test_what_was_carried_over_is_on_disk_before_the_results_say_so(hand, send, folder, monkeypatch, outgrown, late):
+    """After a power cut the results would say that a file is done with whose records stand nowhere else."""
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    if late:
+        tidy(one)
+        with folder.sealed_queue(DEFAULT_QUEUE, 0).open("a") as file:
+            file.write('{"task_id":"b","function":"tasks.add","params":[1]}\n')
+    else:
+        send("later", eta="2099-01-01")
+        one.run_all()
+    effects = []
+    fsync, fsync_folder, append = disk.fsync, disk.fsync_folder, disk.append
+
+    def note_append(descriptor, data, path, before):
+        effects.append("declared" if b'"sealed":' in data and path == folder.results else f"wrote {path.name}")
+        append(descriptor, data, path, before)
+
+    def note_fsync(descriptor):
+        same = folder.queue().exists() and os.fstat(descriptor).st_ino == folder.queue().stat().st_ino
+        effects.append("synced the queue" if same else "synced")
+        fsync(descriptor)
+
+    monkeypatch.setattr(disk, "append", note_append)
+    monkeypatch.setattr(disk, "fsync", note_fsync)
+    monkeypatch.setattr(disk, "fsync_folder", lambda path: (effects.append(f"synced {path.name}"), fsync_folder(path)))
+
+    tidy(one, idle=False, now=after_grace())
+
+    before = effects[: effects.index("declared")]
+    carried = before.index("wrote queue.jsonl")
+    assert "synced the queue" in before[carried:]
+    assert f"synced {folder.path.name}" in before[carried:]
 
 
 EFFECTS = ["append", "rename", "remove", "fsync", "fsync_folder", "open_file", "make_folder"]
