@@ -198,7 +198,7 @@ def _carry_late_lines(
     """Append to the queue what came into a sealed file late, or was not carried over when a sealer died."""
     path = old.journal.path
     carried = ledger.sealed.get(path.name)
-    known = _known_elsewhere(folder, ledger, target, old.name) if carried is None else frozenset()
+    known = _known_elsewhere(folder, ledger, target, old.name) if carried is None else ledger.final
     old.rewind(number)
     spans = [(item.start, item.end, item.record.task_id) for item in old]
     _carry(old.journal, target, [span for span in spans if span[0] >= (carried or 0) and span[2] not in known])

@@ -512,6 +512,25 @@ def test_a_line_that_arrives_while_the_sealed_file_is_read_is_run_once(hand, sen
     assert len(ran) == 2
 
 
+def test_a_late_line_that_a_dead_sealer_carried_over_without_a_word_runs_once(hand, send, folder, monkeypatch, outgrown):
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    tidy(one)
+    with folder.sealed_queue(DEFAULT_QUEUE, 0).open("a") as file:
+        file.write('{"task_id":"late","function":"tasks.add","params":[1]}\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(sealing, "_declare", lambda *_: one.die() or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tidy(one, idle=False, now=after_grace())
+    two = hand("w2")
+
+    ran = two.run_all()
+    tidy(two, idle=False, now=after_grace())  # the results start afresh, and the sealed file is read once more
+
+    assert (ran, two.run_all()) == (["late"], [])
+
+
 def test_a_sealed_file_that_was_read_late_is_let_go_in_the_end(hand, send, folder):
     send("a")
     one = hand("w1")
