@@ -68,6 +68,7 @@ class Folder:
         self.workers = path / "workers"
         self.logs = path / "logs"
         self.sealed = path / "sealed"
+        self.edits = path / "edits"
         self.next_results = self.sealed / "results.next.jsonl"
 
     @classmethod

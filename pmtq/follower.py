@@ -78,6 +78,10 @@ class Follower:
             self._offset = self._results.write(encode_lines(lines))
             self.ledger.apply(lines)
 
+    def sync(self) -> None:
+        """Return once all results would survive a power cut; the caller holds the lock."""
+        self._results.sync()
+
     def in_good_hands(self) -> dict[str, str]:
         """Return who has each task that must be left alone: the name of the worker, by the task's id."""
         spared: dict[str, str] = {}

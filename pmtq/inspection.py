@@ -228,7 +228,7 @@ class View:
             reader = self._reader(name)
             for item in _items(reader):
                 record = item.record
-                if record.task_id not in self.ledger.final and self._places.get(record.task_id, name) == name:
+                if record.task_id not in self.ledger.final and self.places.get(record.task_id, name) == name:
                     yield reader, item
                     if not isinstance(record, Fault) and record.unique_key:
                         self._owners.setdefault(record.unique_key, record.task_id)
@@ -240,7 +240,7 @@ class View:
         return sorted(names, key=priority_of, reverse=True)
 
     @cached_property
-    def _places(self) -> dict[str, str]:
+    def places(self) -> dict[str, str]:
         """For each task that was moved the name of the file in which its record counts."""
         places: dict[str, str] = {}
         for name in sorted(self.folder.queue_names(), key=lambda name: priority_of(name)[1]):

@@ -141,7 +141,7 @@ class Revoking:
             if f"{REVOKE} {task_id}" not in ledger.controls:
                 self._follower.write([StateRecord(control=f"{REVOKE} {task_id}", result=True, at=timestamp(now()))])
             return Fate(task_id, f"{worker} runs it to its end, and it is not started again", worker)
-        self._follower.write([_revoked(task_id, why, ledger.open.get(task_id), record)])
+        self._follower.write([revoked(task_id, why, ledger.open.get(task_id), record)])
         return Fate(task_id, "called off")
 
     def _refuse(self, task_id: str, worker: Worker, why_not: str) -> Fate:
@@ -150,7 +150,7 @@ class Revoking:
         with self._follower.hold() as ledger:
             if task_id in ledger.final:
                 return Fate(task_id, "had ended before")
-            self._follower.write([_revoked(task_id, TERMINATED, ledger.open.get(task_id), record)])
+            self._follower.write([revoked(task_id, TERMINATED, ledger.open.get(task_id), record)])
         return Fate(task_id, f"called off, but it runs on: {why_not}", worker.name, is_refused=True)
 
     def _end(self, task_id: str, worker: Worker, number: int) -> bool:
@@ -172,7 +172,7 @@ class Revoking:
                 if not self._runs(started, batch, worker):
                     return False
                 if task_id not in ledger.final:
-                    follower.write([_revoked(task_id, TERMINATED, started, record)])
+                    follower.write([revoked(task_id, TERMINATED, started, record)])
                 # It would have no last words, and the next one of its batch would be taken for what it ran.
                 if number == signal.SIGKILL:
                     follower.write([release(one, at) for one in self._unnoted(worker)])
@@ -243,7 +243,8 @@ def _is_one_of(name: str, queues: Collection[str] | None) -> bool:
     return queues is None or name in queues or priority_of(name)[0] in queues
 
 
-def _revoked(task_id: str, why: str, last: StateRecord | None = None, record: TaskRecord | None = None) -> StateRecord:
+def revoked(task_id: str, why: str, last: StateRecord | None = None, record: TaskRecord | None = None) -> StateRecord:
+    """Return the end of a task that is called off; ``last`` is its last move, ``record`` the call, to be made again from."""
     record = _as_it_goes_on(record, last) if record else None
     error = {"type": "pmtq.exceptions.TaskRevokedError", "message": why}
     line = StateRecord(task_id, REVOKED, at=timestamp(now()), error=error, record=record)
@@ -255,7 +256,7 @@ def _revoked(task_id: str, why: str, last: StateRecord | None = None, record: Ta
 
 def _purged(record: TaskRecord, last: StateRecord | None) -> StateRecord:
     """Return the end of one task of many, without its call: a purge is to free room, not to take as much again."""
-    line = _revoked(record.task_id, "purged")
+    line = revoked(record.task_id, "purged")
     line.followers = _as_it_goes_on(record, last).followers
     return line
 

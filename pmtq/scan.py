@@ -170,6 +170,18 @@ def with_task_id(source: bytes, task_id: str) -> bytes:
     return msgspec.json.encode({"task_id": task_id} | fields) + b"\n"
 
 
+def own_id(source: bytes) -> str:
+    """Return the ``task_id`` that stands in a record's bytes; empty if there is none, or if they are no record."""
+    try:
+        return decode_task(source).task_id
+    except NOT_JSON:
+        pass
+    try:
+        return _strict(source.decode()).task_id
+    except (_Slip, UnicodeDecodeError):
+        return ""
+
+
 def is_complete(source: bytes) -> bool:
     """Say whether these bytes are one whole record that a person could have typed."""
     try:

@@ -115,14 +115,35 @@ def _seal_queue(folder: Folder, results: Journal, ledger: Ledger, share: Share, 
                 break
         if reader.position() == sum(end - start for start, end, _ in owed) and not reader.holds_copies():
             return  # nothing in it is done with
-        target = folder.sealed_queue(reader.name, generation(folder, reader.name, ledger))
-        disk.make_folder(folder.sealed)
-        fresh = journal.set_aside(target)  # `journal` goes on reading the old file
+        target, fresh = _start_afresh(folder, ledger, reader)
         _carry(journal, fresh, owed)
         _carry_the_rest(reader, fresh, ledger)
         # What stands behind is half a line: whoever is writing it goes on in the sealed file, which is read again.
         _declare(results, ledger, target, reader.position(), now, fresh)
         fresh.close()
+
+
+def replace(
+    folder: Folder, ledger: Ledger, reader: QueueReader, lines: Iterable[bytes], now: float, size: int
+) -> StateRecord:
+    """Start one queue file afresh with ``lines``, in the place of its first ``size`` bytes; return what says so.
+
+    The caller holds both locks, ``lines`` tell all that is owed of those bytes, and the results are on the disk. Until it
+    has written the returned line into them, what stood in the old file is owed as well: a crash takes nothing away.
+    """
+    target, fresh = _start_afresh(folder, ledger, reader)
+    lines = iter(lines)
+    while some := b"".join(islice(lines, 1000)):
+        fresh.write(some)
+    fresh.close()
+    return StateRecord(at=timestamp(now), sealed=target.name, size=size)
+
+
+def _start_afresh(folder: Folder, ledger: Ledger, reader: QueueReader) -> tuple[Path, Journal]:
+    """Seal the file of ``reader``, which goes on reading it; return its new path, and the empty one in its place."""
+    target = folder.sealed_queue(reader.name, generation(folder, reader.name, ledger))
+    disk.make_folder(folder.sealed)
+    return target, reader.journal.set_aside(target)
 
 
 def _carry_the_rest(reader: QueueReader, target: Journal, ledger: Ledger) -> None:

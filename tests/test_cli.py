@@ -63,7 +63,7 @@ def test_help_explains_a_command_and_a_command_within_a_command(run):
             ["xyzzy"],
             (
                 "pmtq: there is no command 'xyzzy'. There are: worker, beat, multi, call, schedule, result, logs, requeue, "
-                "revoke, move, pause, resume, control, purge, status, queue, dead, list, inspect, events, report, demo, shell, "
+                "revoke, edit, move, pause, resume, control, purge, status, queue, dead, list, inspect, events, report, demo, shell, "
                 "completion, help. All options: pmtq --help\n"
             ),
         ),

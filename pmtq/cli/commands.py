@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("output:logs", "Print what a task printed while it ran."),
         "requeue": ("dead:requeue", "Post dead tasks again, each under a new id."),
         "revoke": ("waiting:revoke", "Call tasks off; one that runs goes on, and is not started again."),
+        "edit": ("edit:edit", "Open a queue in your editor; what is posted meanwhile is kept."),
         "move": ("waiting:move", "Have a waiting task run earlier, later or in another queue."),
         "pause": ("waiting:pause", "Start nothing more of a queue or a task; or show what is paused."),
         "resume": ("waiting:resume", "Start again what was paused."),
