@@ -114,7 +114,8 @@ class Bound:
             record.result, record.error = None, failure_told(meta)
         if claim is not None and is_own:
             record.attempt, record.worker = claim.started.attempt, claim.started.worker
-            record.followers = claim.record.followers if state in FINAL_STATES else None
+            if state in FINAL_STATES:
+                record.followers, record.adds = claim.record.followers, claim.adds
             carry(claim.started, record)
         self.app.backend.store(record)
 

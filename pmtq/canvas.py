@@ -280,7 +280,7 @@ class Signature(dict[str, Any]):
         """Add the steps it comes down to; return what comes out of them."""
         mark = plan.mark()
         args, kwargs, options = self._merged(args, kwargs or {}, options)
-        task_id = options.pop("task_id", None) or plan.new_id()
+        task_id = options.pop("task_id", None) or plan.new_id((self.task, args, kwargs))
         node = plan.add(self._step(task_id, args, kwargs, _without_callbacks(options)), feed)
         plan.call_back(node, *_callbacks(options), mark)
         return node
@@ -520,7 +520,7 @@ class group(Shape):  # noqa: N801  (Celery's name)
                 f"{wrong} of a group is for none of its tasks. Nothing was queued. For the end of all use a chord, "
                 f"chord(group, callback); for each task use group.{wrong}(…)"
             )
-        group_id, parent = options.pop("task_id", None) or plan.new_id(), feed.node
+        group_id, parent = options.pop("task_id", None) or plan.new_id(self.task), feed.node
         members = list(_unrolled(self))
         if feed.node and len(feed.ids) > 1 and len(members) > 1:
             feed = Feed(plan.gather(feed.node))

@@ -8,6 +8,7 @@ It does not know shapes nor files: ``canvas`` lays a shape out as steps, ``workf
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import cached_property
 from types import MappingProxyType
@@ -17,11 +18,11 @@ from pmtq import signals
 from pmtq.announcing import announce_all
 from pmtq.backend import Backend
 from pmtq.broker import Broker
-from pmtq.canvas import Signature, signature
+from pmtq.canvas import Signature, chain, signature
 from pmtq.claim import Claim
 from pmtq.conf import Settings
 from pmtq.eager import run_calls_here, run_here, run_workflow_here
-from pmtq.exceptions import OperationalError, Replaced
+from pmtq.exceptions import ImproperlyConfigured, OperationalError, Replaced
 from pmtq.plan import Node
 from pmtq.request import running
 from pmtq.result import AsyncResult, EagerResult, GroupResult
@@ -80,12 +81,8 @@ class Conductor:
         """
         if self._app.conf.task_always_eager:
             return self.run_here(sig, args, kwargs, options)
-        plan, node = lay_out(sig, args, kwargs, options, options.get("task_id") or "")
-        calls = calls_of(plan, self._app.record_of, running.get())
-        if options.get("task_id"):
-            self._app.post(calls)  # if that fails on the way, posting it again makes it whole
-        else:
-            self._post_whole(calls)
+        plan, node = lay_out(sig, args, kwargs, options)
+        self._post_whole(calls_of(plan, self._app.record_of, running.get()), plan.made)
         return self.promise_of(node)
 
     def run_here(
@@ -105,6 +102,10 @@ class Conductor:
 
     def replace(self, sig: Signature, claim: Claim) -> Replaced:
         """Have the running task go on as ``sig``; return what it is to raise. See ``Task.replace``."""
+        if isinstance(sig, chain) and sig.is_empty:
+            raise ImproperlyConfigured(
+                "a task cannot be replaced by an empty chain. Nothing was queued. Return a value instead"
+            )
         if claim.is_eager:
             replaced = Replaced()
             replaced.value = sig.apply().get(disable_sync_subtasks=False)
@@ -113,22 +114,22 @@ class Conductor:
 
     def add_to_chord(self, sig: Signature, claim: Claim) -> Any:
         """Post ``sig`` as one more member of the header that the running task belongs to. See ``Task.add_to_chord``."""
-        calls, node = add_to_chord(sig, claim, self._app.record_of)
+        calls, made, node = add_to_chord(sig, claim, self._app.record_of)
         if claim.is_eager:
             promise = run_calls_here(self._app, calls, node)
         else:
-            self._post_whole(calls)
+            self._post_whole(calls, made)
             promise = self.promise_of(node)
         claim.adds = [*(claim.adds or ()), node.tree]
         return promise
 
-    def _post_whole(self, calls: list[Call]) -> None:
-        """Post calls; if not all could be written, end those that were."""
+    def _post_whole(self, calls: list[Call], made: AbstractSet[str]) -> None:
+        """Post calls; if not all could be written, end those that were ``made`` for this."""
         try:
             self._app.post(calls)
         except OperationalError as error:
             with suppress(OperationalError):  # the results may be on the same full disk; the first error says enough
-                self._app.backend.store(*called_off(calls, error))
+                self._app.backend.store(*called_off(calls, made, error))
             raise
 
 

@@ -86,20 +86,36 @@ class Plan:
     def __init__(self, known_by: str = "") -> None:
         """Begin with none.
 
-        ``known_by`` is the id that the caller has given the workflow. All ids that are made here come of it, so that a
-        workflow that is posted twice, because of a crash in between, is still one workflow.
+        ``known_by`` is the id that the caller has given the workflow. All ids that are made here come of it and of what
+        the step is, so that a workflow that is posted twice, because of a crash in between, is still one workflow.
         """
         self.steps: list[Step] = []
+        self.made: set[str] = set()
+        """Ids that nobody but this plan can know: another plan of the same workflow has others."""
         self._known_by = known_by
-        self._made_ids = 0
+        self._count = 0
+        """How many ids were asked for."""
         self._by_id: dict[str, Step] = {}
         self._inside: list[str] = []
         """The steps of the shapes that are being laid out, without those of callbacks."""
 
-    def new_id(self) -> str:
-        """Return the id of a step that was given none."""
-        self._made_ids += 1
-        return derived_task_id(f"{self._known_by} {self._made_ids}") if self._known_by else new_task_id()
+    def new_id(self, what: object) -> str:
+        """Return the id of a step that was given none; ``what`` tells it from other ones, by its ``repr``."""
+        self._count += 1
+        if self._known_by:
+            return derived_task_id(f"{self._known_by} {self._count} {what!r}")
+        task_id = new_task_id()
+        self.made.add(task_id)
+        return task_id
+
+    def _id_behind(self, ids: Iterable[str]) -> str:
+        """Return the id of a step that does nothing but come after these."""
+        self._count += 1
+        before = list(ids)
+        task_id = derived_task_id(f"{self._count} {' '.join(before)}")
+        if not self.made.isdisjoint(before):
+            self.made.add(task_id)
+        return task_id
 
     def add(self, step: Step, feed: Feed) -> Node:
         """Add a step that is fed with ``feed``, and return what comes out of it."""
@@ -120,14 +136,14 @@ class Plan:
 
     def gather(self, node: Node, task_id: str = "") -> Node:
         """Add a step that does nothing but collect, so that many need not wait for many; return what comes out of it."""
-        step = Step(task_id or self.new_id(), GATHER, (), {}, {})
+        step = Step(task_id or self._id_behind(ids_in(node.tree)), GATHER, (), {}, {})
         gathered = self.add(step, Feed(node))
         step.args, step.after = (), node.tree
         return gathered
 
     def only_after(self, feed: Feed, value: Any) -> Node:
         """Add a step that has ``value`` as soon as what it is fed with has ended well; return what comes out of it."""
-        return self.add(Step(self.new_id(), GATHER, (value,), {}, {}, immutable=True), feed)
+        return self.add(Step(self._id_behind(feed.ids), GATHER, (value,), {}, {}, immutable=True), feed)
 
     def mark(self) -> int:
         """Return where the shape begins that is laid out next; see ``call_back``."""

@@ -10,13 +10,14 @@ It does not know what shape a workflow has, only its steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import groupby
 from typing import Any
 
-from pmtq.canvas import Signature, chain
+from pmtq.canvas import Signature
 from pmtq.claim import Claim
 from pmtq.clock import now
-from pmtq.exceptions import ImproperlyConfigured, Replaced
+from pmtq.exceptions import Replaced
 from pmtq.ids import derived_task_id, ids_in
 from pmtq.plan import Feed, Node, Plan, Step
 from pmtq.records import StateRecord, TaskRecord, timestamp
@@ -92,16 +93,19 @@ def _beginning(begins: list[Call]) -> Call:
     return start, queue, durable
 
 
-def called_off(calls: list[Call], why: Exception) -> list[StateRecord]:
+def called_off(calls: list[Call], made: AbstractSet[str], why: Exception) -> list[StateRecord]:
     """Return the lines that end a workflow which could be posted only in part; none if it goes into one file.
 
-    Without them the steps that were written would wait for ever.
+    Without them the steps that were written would wait for ever. Only those that were ``made`` for this posting are ended: by
+    ids that the caller has chosen the workflow can be posted again, and that makes it whole.
     """
     if len({_file(call) for call in calls}) == 1:
         return []
     at, message = timestamp(now()), f"its workflow could not be posted whole: {why}"
     error = {"type": "pmtq.exceptions.TaskRevokedError", "message": message}
-    return [StateRecord(record.task_id, REVOKED, at=at, error=error) for record, _, _ in calls]
+    return [
+        StateRecord(record.task_id, REVOKED, at=at, error=error) for record, _, _ in calls if record.task_id in made
+    ]
 
 
 def promise_of(node: Node, make: Callable[[str, Any], AsyncResult[Any]]) -> Any:
@@ -135,43 +139,44 @@ def _promise_of(node: Node, make: Callable[[str, Any], AsyncResult[Any]], made: 
 
 
 def lay_out(
-    sig: Signature, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], known_by: str = ""
+    sig: Signature, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Plan, Node]:
-    """Return the steps of a signature that is called, and what comes out of them; see ``Plan`` for ``known_by``."""
-    plan = Plan(known_by)
+    """Return the steps of a signature that is called, and what comes out of them."""
+    plan = Plan({**sig.options, **options}.get("task_id") or "")
     return plan, sig.lay_out(plan, Feed(), args, kwargs, **options)
 
 
 def replace(
-    sig: Signature, claim: Claim, record_of: Callable[..., Call], post: Callable[[list[Call]], None]
+    sig: Signature, claim: Claim, record_of: Callable[..., Call], post: Callable[[list[Call], AbstractSet[str]], None]
 ) -> Replaced:
     """Have the running task go on as ``sig`` under its own id: post what it waits for from now on; return what to raise.
 
     A single call of the same queue takes the task's place. Of anything else the task gathers the value.
     """
-    if isinstance(sig, chain) and sig.is_empty:
-        raise ImproperlyConfigured(
-            "a task cannot be replaced by an empty chain. Nothing was queued. Return a value instead"
-        )
     task_id = claim.record.task_id
     calls: list[Call] = []
     if sig.subtask_type is None:
-        plan, _ = lay_out(sig, (), {}, {"task_id": task_id})
+        plan = Plan()
+        sig.lay_out(plan, Feed(), task_id=task_id)
         calls = calls_of(plan, record_of, claim)
     if not calls or calls[0][1] != claim.queue:
-        plan, node = lay_out(sig, (), {}, {"task_id": None})
-        plan.gather(node, task_id)
+        plan = Plan()
+        plan.gather(sig.lay_out(plan, Feed(), task_id=None), task_id)
         calls = calls_of(plan, record_of, claim)
     own = next(record for record, _, _ in calls if record.task_id == task_id)
-    post([call for call in calls if call[0] is not own])
+    post([call for call in calls if call[0] is not own], plan.made)
     again = Replaced(f"goes on as {sig!r:.200}", when=own.eta or timestamp(now()))
     again.changes = {name: getattr(own, name) for name in _REPLACED} | {"replaced": True}
     again.changes["followers"] = [*(claim.record.followers or ()), *(own.followers or ())] or None
     return again
 
 
-def add_to_chord(sig: Signature, claim: Claim, record_of: Callable[..., Call]) -> tuple[list[Call], Node]:
+def add_to_chord(
+    sig: Signature, claim: Claim, record_of: Callable[..., Call]
+) -> tuple[list[Call], AbstractSet[str], Node]:
     """Have those that wait for the running task wait for ``sig`` too; return its calls, and what comes out of them.
+
+    Between them stand the ids that were made for that, see ``Plan.made``.
 
     Raises ``ValueError`` if nothing waits for the task as for the member of a group.
     """
@@ -181,10 +186,11 @@ def add_to_chord(sig: Signature, claim: Claim, record_of: Callable[..., Call]) -
             f"task {claim.record.task_id} is in no chord's header, so nothing can be added to it. Nothing was queued. "
             "Call add_to_chord in a task of a header"
         )
-    plan, node = lay_out(sig, (), {}, {})
+    plan = Plan()
+    node = sig.lay_out(plan, Feed())
     ends = set(ids_in(node.tree))
     for step in plan.steps:
         if step.task_id in ends:
             step.followers += waiting
             step.options["group_id"] = claim.record.group_id
-    return calls_of(plan, record_of, claim), node
+    return calls_of(plan, record_of, claim), plan.made, node

@@ -512,7 +512,9 @@ def test_a_line_that_arrives_while_the_sealed_file_is_read_is_run_once(hand, sen
     assert len(ran) == 2
 
 
-def test_a_late_line_that_a_dead_sealer_carried_over_without_a_word_runs_once(hand, send, folder, monkeypatch, outgrown):
+def test_a_late_line_that_a_dead_sealer_carried_over_without_a_word_runs_once(
+    hand, send, folder, monkeypatch, outgrown
+):
     send("a")
     one = hand("w1")
     one.run_all()

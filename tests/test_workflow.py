@@ -57,32 +57,70 @@ def test_of_a_workflow_that_cannot_be_posted_whole_no_step_waits_for_ever(app, a
     folder.make()
     folder.queue("shut").mkdir()
     workflow = chain(add.s(1, 1).set(queue="shut"), add.s(2))
-    workflow.freeze()
-    first, last = (step.id for step in workflow.tasks)
 
     with pytest.raises(OperationalError, match="shut"):
         workflow.delay()
     written = [line["task_id"] for line in read_lines(folder.queue())]
     work(app)
 
-    assert written == [last]
-    assert [app.AsyncResult(one).state for one in (first, last)] == [REVOKED, REVOKED]
-    assert "its workflow could not be posted whole: " in str(app.AsyncResult(last).result)
+    (last,) = map(app.AsyncResult, written)
+    assert last.state == REVOKED
+    assert "its workflow could not be posted whole: " in str(last.result)
 
 
-def test_a_workflow_with_an_id_is_made_whole_by_posting_it_again(app, add, work, folder):
+@pytest.mark.parametrize("how", ["called with an id", "made with an id", "frozen"])
+def test_a_workflow_with_ids_of_its_own_is_made_whole_by_posting_it_again(app, add, total, work, folder, how):
     folder.make()
     folder.queue("shut").mkdir()
-    workflow = chain(add.s(1, 1).set(queue="shut"), add.s(2))
+    parts = group(add.s(1, 1).set(queue="shut"), add.s(2, 2)) | group(add.si(3, 3), add.si(4, 4)) | total.s()
+    workflow = chain(parts, task_id="mine") if how == "made with an id" else parts
+    options = {"task_id": "mine"} if how == "called with an id" else {}
+    if how == "frozen":
+        workflow.freeze()
     with pytest.raises(OperationalError, match="shut"):
-        workflow.apply_async(task_id="mine")
+        workflow.apply_async(**options)
     folder.queue("shut").rmdir()
 
-    result = workflow.apply_async(task_id="mine")
-    written = [line["task_id"] for line in read_lines(folder.queue())]
-    work(app, queues=["celery", "shut"])
+    first, again = workflow.apply_async(**options), workflow.apply_async(**options)
+    posted = [line["task_id"] for name in ("celery", "shut") for line in read_lines(folder.queue(name))]
+    work(app, queues=("celery", "shut"))
 
-    assert (written, result.get(timeout=0)) == (["mine", "mine"], 4)
+    assert (first.id, first.get(timeout=0)) == (again.id, 14)
+    assert len(set(posted)) == 7
+
+
+def test_a_task_of_another_workflow_is_not_called_off_because_a_step_has_its_id(app, add, work, folder):
+    nightly = add.apply_async((1, 1), task_id="nightly")
+    folder.queue("shut").mkdir()
+    with pytest.raises(OperationalError, match="shut"):
+        chain(add.s(1, 1).set(queue="shut"), add.s(2).set(task_id="nightly")).delay()
+    work(app)
+
+    assert nightly.get(timeout=0) == 2
+
+
+def test_another_workflow_under_the_same_id_has_steps_of_its_own(app, add, work, folder):
+    told = []
+    app.task(name="tell")(lambda value, who: told.append((value, who)))
+    tell = app.tasks["tell"]
+
+    add.apply_async((1, 1), task_id="one", link=tell.s("alice"))
+    add.apply_async((1, 1), task_id="one", link=tell.s("bob"))
+    work(app)
+
+    assert told == [(2, "alice"), (2, "bob")]
+
+
+def test_what_a_task_has_added_counts_though_it_reports_its_end_itself(app, add, total, work):
+    @app.task(bind=True)
+    def more(self):
+        self.add_to_chord(add.s(10, 10))
+        self.update_state(state="SUCCESS", meta=1)
+
+    result = chord([more.s(), add.s(1, 1)], total.s()).delay()
+    work(app)
+
+    assert result.get(timeout=0) == 23
 
 
 def ends(folder):
@@ -512,8 +550,9 @@ def test_an_empty_chain_replaces_nothing(app, work):
     result = change.delay()
     work(app)
 
-    with pytest.raises(ImproperlyConfigured, match=r"^a task cannot be replaced by an empty chain"):
-        result.get(timeout=0)
+    for one in (result, change.apply()):
+        with pytest.raises(ImproperlyConfigured, match=r"^a task cannot be replaced by an empty chain"):
+            one.get(timeout=0)
 
 
 def test_a_task_called_directly_cannot_be_replaced(app, add):

@@ -190,7 +190,10 @@ def _told(outcome: Outcome, draft: Draft, folder: Folder) -> str:
     """Return what was done, and what follows from it."""
     queue, _ = priority_of(draft.queue)
     counts = [(outcome.added, "added"), (len(outcome.changed), "changed"), (len(outcome.called_off), "called off")]
-    done = ", ".join(f"{number:,} {what}" for number, what in counts if number) or "the same records, in the order you gave them"
+    done = (
+        ", ".join(f"{number:,} {what}" for number, what in counts if number)
+        or "the same records, in the order you gave them"
+    )
     lines = [f"{folder.queue(draft.queue).name}: {done}"]
     if outcome.behind:
         lines.append(f"{counted(outcome.behind, 'record')} posted meanwhile: behind the edited ones")
