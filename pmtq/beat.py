@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
@@ -36,6 +36,7 @@ from pmtq.schedules import BaseSchedule, crontab, from_text, maybe_schedule, sch
 from pmtq.states import FAILURE, PENDING
 from pmtq.timetable import FILE_NAME, EditedMeanwhile, Entry, Timetable, text_of
 from pmtq.watch import SLOW_POLL, Watch
+from pmtq.workflow import lay_out
 
 __all__ = ["Scheduler", "Service", "beside_a_worker", "crontab", "run_beat", "run_beat_in_child", "schedule", "solar"]
 
@@ -105,12 +106,18 @@ def send(app: PMTQ, entry: Entry, task: PeriodicTask | None, task_id: str) -> No
     Raises what ``apply_async`` raises.
     """
     options = {**entry.options, "task_id": task_id}
-    if task and task.workflow is not None and entry.made_by == "code":
-        task.workflow.clone(task.args, task.kwargs).apply_async(**options)
+    if workflow := _workflow_of(entry, task):
+        workflow.apply_async(**options)
     elif entry.task in app.tasks:
         app.tasks[entry.task].apply_async(entry.args, entry.kwargs, **options)
     else:
         app.send_task(entry.task, entry.args, entry.kwargs, **options)
+
+
+def _workflow_of(entry: Entry, task: PeriodicTask | None) -> Any:
+    """Return the signature that an entry posts in place of a single task, if it is one of the code's and has one."""
+    is_workflow = task and task.workflow is not None and entry.made_by == "code"
+    return task.workflow.clone(task.args, task.kwargs) if task and is_workflow else None
 
 
 class Scheduler:
@@ -128,6 +135,16 @@ class Scheduler:
         self._next: dict[str, datetime] = {}
         self._settled: dict[str, datetime] = {}
         """What was done here; an editor may bring back an older version of the file."""
+        self._not_before: dict[str, datetime] = {}
+        """Of entries whose schedule was changed, the first of the times past that is made up for."""
+        self._begun: dict[str, datetime] = {}
+        """Planned times whose posting has failed on the way, perhaps in the middle of a workflow: they are tried again."""
+        self._runs: dict[str, Run] = {}
+        """What was posted and is not noted yet, by the entry's name …"""
+        self._granted: dict[str, Run] = {}
+        """… and the same of runs that somebody wished for."""
+        self._wishes: dict[str, str] = {}
+        """The ids of those that were wished for without one."""
         self._began = self._looked_at = self._now()
         self._complaint = ""
 
@@ -151,19 +168,20 @@ class Scheduler:
         Raises ``OperationalError`` if something cannot be written, when all others were posted; what was not is posted by
         the next call.
         """
-        now, runs, wishes = self._now(), dict[str, Run](), dict[str, Run]()
+        now = self._now()
         troubles: list[OperationalError] = []
         for name in sorted(self._next, key=self._next.__getitem__):
-            if self._next[name] <= now:
+            if self._next[name] <= now and name not in self._runs:
                 with _collected(troubles):
-                    runs[name] = self._run(name, now)
-                    self._settled[name] = runs[name].planned
+                    self._runs[name] = run = self._run(name, now)
+                    self._settled[name] = run.planned
         for name, entry in self.entries.items():
-            if entry.run_now and isinstance(entry.run_now, str):
+            wish = entry.run_now
+            if wish and isinstance(wish, str) and (name not in self._granted or self._granted[name].task_id != wish):
                 with _collected(troubles):
-                    wishes[name] = self._grant(name, entry.run_now, now)
-        if runs or wishes or now < self._looked_at:  # when the clock was set back all is planned anew
-            self._note(runs, wishes)
+                    self._granted[name] = self._grant(name, wish, now)
+        if self._runs or self._granted or now < self._looked_at:  # when the clock was set back all is planned anew
+            self._note()
         self._looked_at = now
         if troubles:
             raise troubles[0]
@@ -171,18 +189,29 @@ class Scheduler:
 
     def _run(self, name: str, now: datetime) -> Run:
         """Post the run of an entry that is due, if it is not to be left out."""
-        plan, first, policy = self._plans[name], self._next[name], self.entries[name].missed
-        planned = first if policy == "all" else plan.last_until(now, first)
-        late, deadline = (now - planned).total_seconds(), plan.deadline()
-        if (policy == "skip" and late > MISSED_AFTER) or (deadline is not None and late > deadline):
+        first = self._next[name]
+        try:
+            planned, is_left_out = self._chosen(name, first, now)
+        except Exception as trouble:  # noqa: BLE001  (a schedule may be of anybody's making)
+            logger.error("%s cannot be run: %s", name, _told(trouble))  # noqa: TRY400
+            return Run(first, error=_told(trouble))
+        if is_left_out:
             logger.warning("%s: the run of %s is left out, because it was missed", name, self._shown(planned))
             return Run(planned)
-        task_id = task_id_of(name, planned)
-        if planned < self._began and self.app.backend.state(task_id).status != PENDING:
-            logger.info("%s: the run of %s was posted before as %s", name, self._shown(planned), task_id)
-            return Run(planned, task_id)
-        error = self._post(name, task_id, f", {late:.0f} s late" if late > _TOLD_LATE else "")
+        task_id, late = task_id_of(name, planned), (now - planned).total_seconds()
+        self._begun[name] = planned
+        error = self._post(name, task_id, planned, f", {late:.0f} s late" if late > _TOLD_LATE else "")
+        del self._begun[name]
         return Run(planned, task_id, _told(error))
+
+    def _chosen(self, name: str, first: datetime, now: datetime) -> tuple[datetime, bool]:
+        """Return which of an entry's planned times until now is to be run, and whether it is left out."""
+        plan, policy = self._plans[name], self.entries[name].missed
+        if planned := self._begun.get(name):
+            return planned, False
+        planned = first if policy == "all" else plan.last_until(now, first)
+        late, deadline = (now - planned).total_seconds(), plan.deadline()
+        return planned, (policy == "skip" and late > MISSED_AFTER) or (deadline is not None and late > deadline)
 
     def _grant(self, name: str, task_id: str, now: datetime) -> Run:
         """Post the run that somebody wished for. If it cannot be, its task has failed: whoever wished waits for that."""
@@ -192,11 +221,14 @@ class Scheduler:
             self.app.backend.store(StateRecord(task_id, FAILURE, at=at, error=described(error)))
         return Run(now, task_id, _told(error))
 
-    def _post(self, name: str, task_id: str, remark: str = "") -> Exception | None:
-        """Post the task of an entry; return what is wrong with it, if anything."""
-        entry = self.entries[name]
+    def _post(self, name: str, task_id: str, planned: datetime | None = None, remark: str = "") -> Exception | None:
+        """Post the task of an entry, unless a scheduler before this one has; return what is wrong with it, if anything."""
+        entry, task = self.entries[name], self._tasks.get(name)
         try:
-            send(self.app, entry, self._tasks.get(name), task_id)
+            if (planned is None or planned < self._began) and self._was_posted(entry, task, task_id):
+                logger.info("%s: %s was posted before", name, task_id)
+                return None
+            send(self.app, entry, task, task_id)
         except OperationalError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever an entry or a task's own class comes up with)
@@ -205,27 +237,39 @@ class Scheduler:
         logger.info("%s: posted %s as %s%s", name, entry.task, task_id, remark)
         return None
 
-    def _note(self, runs: dict[str, Run], wishes: dict[str, Run]) -> None:
+    def _was_posted(self, entry: Entry, task: PeriodicTask | None, task_id: str) -> bool:
+        """Say whether anything is known of a run already; its records may have been cleared away since."""
+        ids = [task_id]
+        if workflow := _workflow_of(entry, task):
+            plan, _ = lay_out(workflow, (), {}, {"task_id": task_id})
+            ids = [step.task_id for step in plan.steps]
+        return any(self.app.backend.state(one).status != PENDING for one in ids)
+
+    def _note(self) -> None:
         """Write down what was done; what was edited meanwhile is taken in as well."""
         try:
-            self._note_in_file(runs, wishes)
+            self._note_in_file()
         except (ImproperlyConfigured, UnsafeFile) as error:
             self._complain(f"{error}; what is posted until then cannot be noted")
-            for name, run in runs.items():
+            for name, run in self._runs.items():
                 self._note_run(self.entries[name], run)
-            for name in wishes:
+            for name in self._granted:
                 self.entries[name].run_now = False
             self._take_in(self.entries)
+        else:
+            self._granted.clear()
+            self._wishes.clear()
+        self._runs.clear()
 
-    def _note_in_file(self, runs: dict[str, Run], wishes: dict[str, Run]) -> None:
+    def _note_in_file(self) -> None:
         for left in reversed(range(_EDITS)):
             try:
                 with self.timetable.change() as entries:
-                    for name, run in runs.items():
+                    for name, run in self._runs.items():
                         if entry := entries.get(name):
                             self._note_run(entry, run)
-                    for name, wish in wishes.items():
-                        if (entry := entries.get(name)) and entry.run_now == wish.task_id:
+                    for name, wish in self._granted.items():
+                        if (entry := entries.get(name)) and self._wish_of(name, entry) == wish.task_id:
                             entry.run_now, entry.error = False, wish.error
                             entry.last_task = entry.last_task if wish.error else wish.task_id
                     self._take_in(entries)
@@ -234,6 +278,10 @@ class Scheduler:
                     raise
             else:
                 return
+
+    def _wish_of(self, name: str, entry: Entry) -> bool | str:
+        """Return the id of the run that somebody wishes for, false if nobody does."""
+        return self._wishes.setdefault(name, new_task_id()) if entry.run_now is True else entry.run_now
 
     def _note_run(self, entry: Entry, run: Run) -> None:
         planned = self._shown(run.planned)
@@ -247,6 +295,7 @@ class Scheduler:
         """Plan the entries anew, and write into them what is planned."""
         for name in [name for name, entry in entries.items() if entry.made_by == "code" and name not in self._tasks]:
             del entries[name]  # it has left the code
+        known = {name: entry.schedule for name, entry in (entries | self.entries).items()}
         take_in(entries, self._tasks)
         self._plans, self._next = {}, {}
         for name, entry in entries.items():
@@ -254,30 +303,31 @@ class Scheduler:
                 if name not in self.entries or self.entries[name].error != entry.error:
                     logger.error("%s in %s is %s", name, self.timetable.path, entry.error)
                 continue
-            if entry.run_now is True:
-                entry.run_now = new_task_id()
+            entry.run_now = self._wish_of(name, entry)
             try:
-                self._plan(name, entry)
+                self._plan(name, entry, is_changed=str(known.get(name, entry.schedule)) != str(entry.schedule))
             except Exception as error:  # noqa: BLE001  (a schedule may be of anybody's making)
                 if entry.error != str(error):
                     logger.error("%s is not run: %s", name, error)  # noqa: TRY400
                 entry.error, entry.next_run = str(error), None
         self.entries = entries
+        self._begun = {name: planned for name, planned in self._begun.items() if name in self._next}
 
-    def _plan(self, name: str, entry: Entry) -> None:
-        """Find out when an entry runs next; raises ``ImproperlyConfigured`` if its schedule cannot be read."""
+    def _plan(self, name: str, entry: Entry, *, is_changed: bool) -> None:
+        """Find out when an entry runs next; raises ``ImproperlyConfigured`` if its schedule cannot be read.
+
+        Of what a changed schedule says of the past one run is made up for: nobody has missed all of them.
+        """
         is_codes = entry.made_by == "code"
         plan = self._tasks[name].schedule if is_codes else maybe_schedule(from_text(str(entry.schedule)), app=self.app)
         entry.in_words = words_of(plan)
         if entry.paused:
             entry.next_run = None
             return
-        settled = self._settled_of(name, entry, plan)
-        planned = plan.next_after(settled)
-        if planned <= self._now() and entry.next_run not in {self._shown(planned), self._shown(settled)}:
-            planned = plan.last_until(
-                self._now(), planned
-            )  # by another schedule than before: nobody missed all of those
+        planned = plan.next_after(self._settled_of(name, entry, plan))
+        if is_changed and planned <= self._now():
+            self._not_before[name] = plan.last_until(self._now(), planned)
+        planned = max(planned, self._not_before.get(name, planned))
         if not entry.next_run:
             entry.error = ""
         self._plans[name], self._next[name], entry.next_run = plan, planned, self._shown(planned)
@@ -289,7 +339,7 @@ class Scheduler:
         what was done when the clock was ahead by a whole turn or more.
         """
         now = self._now()
-        known = [time for time in (entry.settled(), self._settled.get(name)) if time]
+        known = [*entry.settled(), *filter(None, [self._settled.get(name)])]
         settled = [time for time in known if time <= now or time <= plan.next_after(now)]
         if entry.next_run and settled:
             return max(settled)

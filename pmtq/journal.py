@@ -131,7 +131,7 @@ class Journal:
 
         A changed number tells a reader that its offsets speak of another file.
         """
-        if self._glance.shows_no_change():
+        if self._descriptor >= 0 and self._glance.shows_no_change():
             self._end = os.lseek(self._descriptor, 0, os.SEEK_END)
             return self._inode
         try:

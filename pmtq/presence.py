@@ -43,6 +43,7 @@ class Presence:
         self._path = folder.worker(name)
         self._descriptor = -1
         self._facts = dict(facts)
+        self._are_shown = False
         self._take_name()
         try:
             disk.remove(folder.inbox(name))  # what stands there was said to a namesake that died …
@@ -67,15 +68,20 @@ class Presence:
             if os.name != "posix" or os.fstat(self._descriptor).st_nlink:
                 break
             os.close(self._descriptor)
+        disk.truncate(self._descriptor)  # a dead namesake's facts are not ours
 
     def _show_facts(self) -> None:
+        self._are_shown = False
         disk.truncate(self._descriptor)
         facts = msgspec.json.format(msgspec.json.encode(self._facts)) + b"\n"
         disk.append(self._descriptor, facts, self._path, 0)
+        self._are_shown = True
 
     def renew(self) -> None:
         """Take the name again if someone removed the file, so that nobody thinks us dead."""
         if os.name != "posix" or (self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink):
+            if not self._are_shown:  # the disk was full
+                self._show_facts()
             return
         self.after_fork()  # lets go of the file without a name, should it be open
         try:

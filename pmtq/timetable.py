@@ -68,10 +68,13 @@ class Entry(msgspec.Struct, kw_only=True):
     slip: Any = msgspec.UNSET
     """All that stands there, if it cannot be understood: then it is written again as it is, and nothing else here counts."""
 
-    def settled(self) -> datetime | None:
-        """Return the time up to which nothing is left to do; None for an entry that is new."""
-        times = [parse_time(text) for text in (self.last_run, self.since) if text]
-        return max(times, default=None)
+    def settled(self) -> list[datetime]:
+        """Return the times up to which nothing is left to do, of which the last one counts; none for an entry that is new."""
+        return [parse_time(text) for text in (self.last_run, self.since) if text]
+
+
+_OWN = tuple(name for name in Entry.__struct_fields__ if name not in {"more", "slip"})
+"""The keys of an entry that mean something; under any other a person may write what they like."""
 
 
 class _Mark(NamedTuple):
@@ -175,7 +178,10 @@ def text_of(moment: datetime, zone: tzinfo = UTC) -> str:
 def parse_time(text: str) -> datetime:
     """Return a time of the file; raises ``ValueError`` for text that is none."""
     moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is in no year from 1 to 9999") from None
 
 
 def _mark(status: os.stat_result) -> _Mark:
@@ -208,11 +214,14 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _entry(fields: Any) -> Entry:
     try:
-        entry = msgspec.convert(fields, Entry)
+        own = {name: value for name, value in fields.items() if name in _OWN} if isinstance(fields, dict) else fields
+        entry = msgspec.convert(own, Entry)
         entry.settled()
+        if entry.next_run:
+            parse_time(entry.next_run)
     except (msgspec.ValidationError, ValueError) as error:
         return Entry(task="", schedule="", error=f"{_SLIP}{error}. It is not run until that is mended", slip=fields)
-    entry.more = {key: value for key, value in fields.items() if key not in Entry.__struct_fields__}
+    entry.more = {name: value for name, value in fields.items() if name not in _OWN}
     if entry.error.startswith(_SLIP):
         entry.error = ""
     return entry
@@ -226,7 +235,7 @@ def _encode(entries: dict[str, Entry]) -> bytes:
 def _shown(entry: Entry) -> str:
     """Return the fields that say something, one a line."""
     if entry.slip is msgspec.UNSET:
-        own = {name: getattr(entry, name) for name in Entry.__struct_fields__ if name not in {"more", "slip"}}
+        own = {name: getattr(entry, name) for name in _OWN}
         shown = {name: value for name, value in own.items() if value or name in _ALWAYS} | entry.more
     elif isinstance(entry.slip, dict):
         shown = entry.slip | {"error": entry.error}
@@ -237,7 +246,12 @@ def _shown(entry: Entry) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character, which can only be written as it was typed
+        return json.dumps(value, default=str)
+    return text
 
 
 def _unreadable(path: Path, why: str) -> ImproperlyConfigured:

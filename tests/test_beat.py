@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -388,16 +389,69 @@ def test_a_schedule_that_is_changed_counts_from_the_last_run(app, start, clock):
     assert [sent for sent, _ in posted(app)] == ["07:00:20", "07:00:25", "07:00:30"]
 
 
-def test_of_what_a_new_schedule_says_of_the_past_one_run_is_made_up(app, add, start, clock):
+def test_of_what_a_schedule_that_is_edited_says_of_the_past_one_run_is_made_up(app, add, start, clock):
     app.folder.make()
     with timetable_of(app).change() as found:
         found["ping"] = Entry(task="tasks.add", schedule="every 1 h", missed="all", args=[1])
-    run_for(start(), clock, 3600, step=60)
+    scheduler = start()
+    run_for(scheduler, clock, 3600, step=60)
     clock.advance(1800)
     edit(app, "ping", schedule="every 10 s")
+    run_for(scheduler, clock, 11)
+
+    assert [sent for sent, _ in posted(app)] == ["08:00:00", "08:30:01", "08:30:10"]
+
+
+def test_of_what_a_schedule_that_is_another_one_in_the_code_says_of_the_past_one_run_is_made_up(app, add, start, clock):
+    app.add_periodic_task(3600, add, (1,), name="ping", missed="all")
+    run_for(start(), clock, 3600, step=60)
+    clock.advance(1800)
+    app.periodic.clear()
+    app.add_periodic_task(10, add, (1,), name="ping", missed="all")
     run_for(start(), clock, 11)
 
     assert [sent for sent, _ in posted(app)] == ["08:00:00", "08:30:01", "08:30:10"]
+
+
+def test_all_missed_runs_are_made_up_though_an_editor_brings_back_an_old_version(app, add, start, clock):
+    app.add_periodic_task(10, add, (1, 2), name="ping", missed="all")
+    start().tick()
+    clock.advance(100)
+    scheduler = start()
+    old = timetable_of(app).path.read_text()
+    scheduler.tick()
+    scheduler.tick()
+    timetable_of(app).path.write_text(old)
+    run_for(scheduler, clock, 1)
+
+    assert len(set(ids(app))) == len(ids(app)) == 10
+
+
+def test_runs_that_a_person_wants_made_again_are_new_ones_only_where_they_were_forgotten(app, add, start, clock, work):
+    app.add_periodic_task(10, add, (1, 2), name="ping", missed="all")
+    run_for(start(), clock, 60)
+    edit(app, "ping", last_run="2027-01-01T07:00:10Z")
+    run_for(start(), clock, 1)
+
+    assert (len(ids(app)), len(set(ids(app)))) == (11, 6)  # each one under the id that it had
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_entry_that_is_due_once_in_a_week_runs_though_the_scheduler_is_started_anew_each_day(
+    app, start, clock, restarted
+):
+    app.folder.make()
+    ahead = {"last_run": "2028-01-01T00:00:00Z", "next_run": "2028-01-08T00:00:00Z"}  # by a clock that was a year ahead
+    with timetable_of(app).change() as found:
+        found["ping"] = Entry(task="tasks.add", schedule="every 7 d", args=[1], **ahead)
+    scheduler = start()
+    for _ in range(20):
+        run_for(scheduler, clock, 86400, step=86400)
+        if restarted:
+            scheduler.timetable.close()
+            scheduler = start()
+
+    assert len(ids(app)) == 2
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -850,3 +904,126 @@ def test_a_run_that_is_wished_for_and_cannot_be_posted_says_why(app, add, start,
     assert entry.error.startswith("TypeError: tasks.add(x, y=0) too many positional arguments")
     with pytest.raises(TypeError, match="too many positional arguments"):
         app.AsyncResult("abc").get(timeout=0)  # whoever wished for it waits for this id
+
+
+# What cannot be noted, and what fails on the way
+
+
+def full_disk(*_):
+    raise OperationalError("cannot append to schedule.json.new: no space left")
+
+
+@pytest.mark.parametrize("wish", [True, "a5a5a5"])
+def test_what_was_posted_and_cannot_be_noted_is_posted_once(app, add, start, clock, monkeypatch, wish):
+    app.add_periodic_task(10, add, (1, 2), name="ping")
+    app.add_periodic_task(3600, add, (3, 4), name="wished")
+    scheduler = start()
+    edit(app, "wished", run_now=wish)
+    with monkeypatch.context() as patch:
+        patch.setattr(Timetable, "_write", full_disk)
+        clock.advance(10)
+        with suppress(OperationalError):
+            scheduler.look()
+        for _ in range(4):
+            with pytest.raises(OperationalError):
+                scheduler.tick()
+    run_for(scheduler, clock, 1)
+
+    assert sorted(params for _, params in posted(app)) == [[1, 2], [3, 4]]
+    assert (entries(app)["ping"].last_run, entries(app)["wished"].run_now) == ("2027-01-01T07:00:10Z", False)
+
+
+def test_a_wish_in_a_file_that_is_unreadable_for_a_while_is_granted_once(app, add, start, clock):
+    app.add_periodic_task(3600, add, (1, 2), name="ping")
+    scheduler = start()
+    edit(app, "ping", run_now="a5a5a5")
+    scheduler.look()
+    path = timetable_of(app).path
+    good = path.read_text()
+    path.write_text("{")
+    run_for(scheduler, clock, 3)
+    path.write_text(good)
+    run_for(scheduler, clock, 3)
+
+    assert (ids(app), entries(app)["ping"].run_now) == (["a5a5a5"], False)
+
+
+def test_a_wish_without_an_id_is_one_wish_though_an_editor_saves_meanwhile(app, add, start, clock, monkeypatch):
+    app.add_periodic_task(3600, add, (1, 2), name="ping")
+    scheduler = start()
+    edit(app, "ping", run_now=True)
+    write, path = Timetable._write, timetable_of(app).path
+
+    def beside_an_editor(timetable, data):
+        monkeypatch.setattr(Timetable, "_write", write)
+        path.write_text(path.read_text() + "\n")
+        write(timetable, data)
+
+    monkeypatch.setattr(Timetable, "_write", beside_an_editor)
+    run_for(scheduler, clock, 3)
+
+    assert (len(ids(app)), entries(app)["ping"].run_now) == (1, False)
+
+
+@pytest.mark.parametrize("missed", ["once", "skip", "all"])
+def test_a_workflow_whose_posting_fails_in_the_middle_is_made_whole_when_that_is_possible(
+    app, add, start, clock, work, missed
+):
+    app.add_periodic_task(10, add.s(1, 1).set(queue="shut") | add.s(2), name="ping", missed=missed)
+    scheduler = start()
+    app.folder.queue("shut").mkdir()
+    for _ in range(30):
+        clock.advance(1)
+        scheduler.look()
+        with suppress(OperationalError):
+            scheduler.tick()
+    app.folder.queue("shut").rmdir()
+    run_for(scheduler, clock, 1)
+    lasts = set(ids(app))
+    work(app, queues=("celery", "shut"))
+
+    assert {app.AsyncResult(one).state for one in lasts} == {SUCCESS}
+
+
+@pytest.mark.parametrize("how", ["wish", "group", "chain"])
+def test_a_run_that_was_posted_run_and_cleared_before_it_was_noted_is_not_made_again(
+    app, start, clock, work, monkeypatch, how
+):
+    ran = []
+    app.task(name="tasks.mark")(ran.append)
+    mark = app.tasks["tasks.mark"]
+    calls = {"wish": mark.s(1), "group": group([mark.s(1), mark.s(2)]), "chain": mark.si(1) | mark.si(2)}
+    app.add_periodic_task(10, calls[how], name="ping")
+    scheduler = start()
+    if how == "wish":
+        edit(app, "ping", run_now="a5a5a5")
+        scheduler.look()
+    else:
+        clock.advance(10)
+    with monkeypatch.context() as patch:  # killed between the two
+        patch.setattr(Timetable, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.tick()
+    scheduler.timetable.close()
+    work(app)
+    before = list(ran)
+    start().tick()
+    work(app)
+
+    assert (ran, before) == (before, [1] if how == "wish" else [1, 2])
+
+
+def test_a_schedule_that_raises_when_it_fires_holds_up_nobody_else(app, add, start, clock, caplog):
+    class Odd(schedule):
+        def deadline(self):
+            raise RuntimeError("odd")
+
+    app.add_periodic_task(Odd(10), add, (1, 2), name="a")
+    app.add_periodic_task(5, add, (3, 4), name="b")
+    app.add_periodic_task(10, add, (5, 6), name="c")
+    scheduler = start()
+    run_for(scheduler, clock, 11)
+
+    assert [params for _, params in posted(app)] == [[3, 4], [3, 4], [5, 6]]
+    assert entries(app)["a"].error == "RuntimeError: odd"
+    assert caplog.messages.count("a cannot be run: RuntimeError: odd") == 1

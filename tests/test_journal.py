@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from pmtq import disk
 from pmtq.exceptions import OperationalError, UnsafeFile
+from pmtq.glance import Glance
 from pmtq.journal import Journal
 from tests.support import eventually
 
@@ -262,7 +263,7 @@ def test_a_durable_journal_that_was_closed_keeps_no_file_open(journal, path):
 
 
 def test_a_folder_that_cannot_be_opened_to_be_synced_is_an_error_with_a_remedy(tmp_path):
-    with pytest.raises(OperationalError, match=r"cannot open .*: No such file or directory\. .* power cut\. .*ls -la"):
+    with pytest.raises(OperationalError, match=r"cannot bring to the disk .*: No such file or directory\. .* power cut\. .*ls -la"):
         disk.fsync_folder(tmp_path / "missing")
 
 
@@ -336,6 +337,16 @@ def test_holding_survives_that_somebody_emptied_the_folder(journal, path):
         refused = subprocess.run(["flock", "-n", f"{path}.lock", "true"], check=False).returncode
 
     assert refused == 1
+
+
+def test_what_cannot_be_opened_is_told_each_time(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.path.mkdir()
+
+    for _ in range(2):
+        with pytest.raises(UnsafeFile):
+            journal.append(b"one\n")
+        monkeypatch.setattr(Glance, "shows_no_change", lambda _: True)  # nothing has changed for a while
 
 
 def test_another_file_under_the_name_has_another_number(journal, path):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from pmtq import disk
 from pmtq.exceptions import OperationalError, WorkerNameTaken
 from pmtq.inbox import Inbox, tell
 from pmtq.presence import NOTES_BYTES, Notes, Presence, find_remains, living
@@ -38,6 +39,31 @@ def test_a_command_that_is_given_as_soon_as_a_worker_is_seen_reaches_it(folder, 
     Presence(folder, "w1", FACTS)
 
     assert Inbox(folder, "w1").commands() == [{"command": "shutdown"}]
+
+
+def test_a_worker_that_takes_a_dead_namesakes_name_is_not_seen_by_that_ones_facts(folder, monkeypatch):
+    Presence(folder, "w1", {"name": "w1", "pid": 1}).abandon()
+    seen, remove = [], disk.remove
+    monkeypatch.setattr("pmtq.presence._facts_in", lambda path: seen.append(path.read_bytes()) or [])
+    monkeypatch.setattr(disk, "remove", lambda path: [living(folder), remove(path)])
+
+    Presence(folder, "w1", FACTS)
+
+    assert seen == [b""]
+
+
+def test_facts_that_a_full_disk_did_not_take_are_shown_when_there_is_room(folder, monkeypatch):
+    presence = Presence(folder, "w1", FACTS)
+    folder.worker("w1").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "append", lambda *_: (_ for _ in ()).throw(OperationalError("no space left")))
+        for _ in range(2):
+            with pytest.raises(OperationalError):
+                presence.renew()
+
+    presence.renew()
+
+    assert living(folder) == [FACTS]
 
 
 def test_a_name_is_taken_once(folder):

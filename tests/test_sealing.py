@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -1007,7 +1008,8 @@ def test_clients_may_post_while_the_queue_is_sealed_over_and_over(hand, app, fol
         claims = one.claim(50)
         one.settle(*claims)
         ran += [claim.record.task_id for claim in claims]
-        tidy(one, idle=False, now=after_grace())
+        with suppress(LockHeld):  # by a client that the machine keeps waiting
+            tidy(one, idle=False, now=after_grace())
     ran += one.run_all()
 
     assert [client.returncode for client in clients] == [0, 0, 0]

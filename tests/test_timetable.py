@@ -136,6 +136,11 @@ def test_a_slip_of_the_pen_is_told_with_its_place_and_the_file_is_left_alone(tim
         ({"task": "a", "schedule": 1, "paused": "no"}, "Expected `bool`, got `str` - at `$.paused`"),
         ({"task": "a", "schedule": 1, "missed": "never"}, "Invalid enum value 'never' - at `$.missed`"),
         ({"task": "a", "schedule": 1, "last_run": "today"}, "Invalid isoformat string: 'today'"),
+        ({"task": "a", "schedule": 1, "next_run": "soon"}, "Invalid isoformat string: 'soon'"),
+        (
+            {"task": "a", "schedule": 1, "last_run": "0001-01-01T00:00:00+05:00"},
+            "'0001-01-01T00:00:00+05:00' is in no year from 1 to 9999",
+        ),
         (1, "Expected `object`, got `int`"),
     ],
 )
@@ -152,6 +157,18 @@ def test_an_entry_with_a_slip_says_so_stays_as_it_is_and_spoils_no_other(timetab
     written = json.loads(timetable.path.read_text())
     assert written["ping"] == (slip | {"error": told} if isinstance(slip, dict) else slip)
     assert written["tidy"]["task"] == "b"
+
+
+def test_keys_that_mean_nothing_stay_whatever_they_are_called(timetable):
+    mine = {"slip": 3, "more": {"a": 1}, "half": "\ud800"}
+    timetable.path.parent.mkdir()
+    timetable.path.write_text(json.dumps({"ping": {"task": "a", "schedule": 1, **mine}}))
+
+    with timetable.change() as entries:
+        entries["ping"].paused = True
+
+    assert entries["ping"].more == mine
+    assert json.loads(timetable.path.read_text())["ping"].items() >= {**mine, "paused": True}.items()
 
 
 def test_an_entry_whose_slip_was_mended_says_nothing_more_of_it(timetable):

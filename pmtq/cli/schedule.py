@@ -246,7 +246,7 @@ def remove(*, names: tuple[str, ...], filename: str | None) -> None:
     desk, names = Desk(filename), tuple(dict.fromkeys(names))
     with desk.change() as entries:
         for name, entry in zip(names, _found(entries, names), strict=True):
-            if entry.made_by == "code" and (name in desk.tasks or not desk.tasks):
+            if entry.made_by == "code":
                 raise ImproperlyConfigured(
                     f"the entry {name!r} stands in the code, which would bring it back. Nothing was removed. Take it out "
                     f"there, or: pmtq schedule pause {name}"
@@ -274,7 +274,7 @@ def run(*, name: str, filename: str | None) -> None:
         entry = _wanted(entries, [name])[0]
         if not fires:
             entry.last_task = task_id
-        elif isinstance(entry.run_now, str):
+        elif entry.run_now and isinstance(entry.run_now, str):
             task_id = entry.run_now  # somebody has just wished for the same, and it is one run
         else:
             entry.run_now = task_id
