@@ -56,6 +56,8 @@ class Watch(FileSystemEventHandler):
         """Watch the files called ``names`` in ``folder``, which exists."""
         self.names = names
         """May be changed at any time."""
+        self.trouble = ""
+        """Why it looks for itself instead of being told; empty if it is told."""
         self._folder = folder
         self._changed = threading.Condition()
         self._starting = threading.Lock()
@@ -149,7 +151,7 @@ class Watch(FileSystemEventHandler):
                 self._watch = watch
 
     def _fall_back(self, why: str) -> None:
-        self._poll = DEAF_POLL
+        self._poll, self.trouble = DEAF_POLL, why
         logger.warning("%s; looking every %g s instead", why, DEAF_POLL)
 
 

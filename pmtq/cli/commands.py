@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "list": ("look:list_", "List the queues, their files, and who serves them."),
         "inspect": ("ask:inspect", "Ask the living workers what they know and what they do."),
         "events": ("events:events", "Follow what happens, one line an event."),
+        "doctor": ("doctor:doctor", "Check the queue folder, and say what to do about what is found."),
         "report": ("report:report", "Show versions, platform and settings, for a bug report."),
     },
     "Learn and explore": {

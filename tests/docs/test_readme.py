@@ -150,7 +150,19 @@ def test_the_files_and_functions_on_the_way_of_a_task_are_where_the_readme_says(
 def test_every_command_the_readme_lists_exists() -> None:
     section = README.split("## What waits, and why")[1].split("\n## ")[0]
     commands = sorted(set(re.findall(r"^    pmtq (\w+)", section, re.MULTILINE)))
-    assert commands == ["beat", "call", "events", "inspect", "multi", "purge", "queue", "result", "status", "worker"]
+    assert commands == [
+        "beat",
+        "call",
+        "doctor",
+        "events",
+        "inspect",
+        "multi",
+        "purge",
+        "queue",
+        "result",
+        "status",
+        "worker",
+    ]
     for command in commands:
         done = subprocess.run([sys.executable, "-m", "pmtq", command, "--help"], capture_output=True, check=False)
         assert (command, done.returncode) == (command, 0)

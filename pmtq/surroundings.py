@@ -1,0 +1,240 @@
+"""What a queue folder needs of the machine it is on: its own files, locks that are let go of, room, and being told of changes.
+
+1. It changes nothing but the time of a lock's file, to see whether that is noticed.
+2. A file that is not plainly ours is named, and never opened.
+
+It does not know records or tasks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from pmtq import disk
+from pmtq.folder import Folder
+from pmtq.lock import Lock
+from pmtq.timetable import FILE_NAME
+from pmtq.watch import Watch
+
+LEAST_ROOM = 64 * 1024 * 1024
+"""Bytes that should be free beside as many as the longest file has: starting it afresh needs both at once."""
+PATIENCE = 0.3
+"""Seconds after which a lock counts as kept: clients have it for microseconds, workers for milliseconds."""
+_HEARINGS = 4
+"""So often a notification is waited for, half a second each time."""
+_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "lustre"})  # fmt: skip
+"""File systems on which other machines write without telling, and on which a lock may hold for one machine only."""
+_OURS = re.compile(r".*\.(jsonl?|lock|new)|workers|sealed|logs|edits")
+_KINDS = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+
+
+class Finding(msgspec.Struct, kw_only=True):
+    """One thing that is not as it should be, or that is good to know."""
+
+    check: str
+    """Which look has found it: one word, the same for all of its kind."""
+    file: str = ""
+    """What it is about: a path inside the folder; empty for the folder itself or the machine."""
+    what: str
+    """A sentence without its full stop."""
+    remedy: str
+    """What to do about it, as something to type where that is possible."""
+    mends: str = ""
+    """What mending does about it; empty if that is left to a person."""
+    is_note: bool = False
+    """Whether nothing is wrong."""
+
+
+def look_around(folder: Folder) -> Iterator[Finding]:
+    """Yield what is found about the folder itself, its files and its locks; it exists."""
+    yield from _folder(folder.path)
+    for place in (folder.path, folder.workers, folder.sealed, folder.logs, folder.edits):
+        if place.is_dir() and not place.is_symlink():
+            for path in sorted(place.iterdir()):
+                if place != folder.path or _OURS.fullmatch(path.name):
+                    yield from _file(path, folder)
+
+
+def look_at_machine(folder: Folder) -> Iterator[Finding]:
+    """Yield what is found about the locks, the disk, and whether changes are noticed."""
+    yield from _kept_locks(folder)
+    yield from _room(folder)
+    yield from _file_system(folder.path)
+    yield from _notifications(folder)
+
+
+def _folder(path: Path) -> Iterator[Finding]:
+    if os.name != "posix":
+        return
+    status = path.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.geteuid():
+        yield Finding(
+            check="owner",
+            what=f"{path} belongs to user {status.st_uid}, and you are user {os.geteuid()}: pmtq refuses it",
+            remedy=f"Work as that user, or make it yours: chown -R {os.geteuid()} {path}",
+        )
+    elif mode & stat.S_IRWXO:
+        can = "write into it, and so run your tasks" if mode & stat.S_IWOTH else "read what your tasks are called with"
+        yield Finding(
+            check="mode",
+            what=f"{path} is open to every user of this machine (mode {mode:04o}), who can {can}",
+            remedy=f"Close it: chmod o-rwx {path}",
+            mends="closed to other users",
+        )
+    elif mode & stat.S_IRWXG:
+        yield Finding(
+            check="group",
+            what=f"{path} is open to its group (mode {mode:04o})",
+            remedy=f"If that is not meant: chmod 700 {path}",
+            is_note=True,
+        )
+
+
+def _file(path: Path, folder: Folder) -> Iterator[Finding]:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return  # it has gone while we looked
+    file, look = str(path.relative_to(folder.path)), f"ls -la {path.parent}"
+    wanted = stat.S_IFDIR if path in {folder.workers, folder.sealed, folder.logs, folder.edits} else stat.S_IFREG
+    kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
+    least = 0o700 if kind == stat.S_IFDIR else 0o600
+    if kind != wanted:
+        what = f"{_KINDS.get(kind, 'no plain file')}, which pmtq refuses and leaves alone"
+        yield Finding(check="kind", file=file, what=f"{file} is {what}", remedy=f"Look at it, and remove it: {look}")
+    elif os.name != "posix":
+        return
+    elif status.st_uid != os.geteuid():
+        what = f"belongs to user {status.st_uid}, and you are user {os.geteuid()}: pmtq refuses it"
+        remedy = f"Look at it, then make it yours: sudo chown {os.geteuid()} {path}"
+        yield Finding(check="owner", file=file, what=f"{file} {what}", remedy=remedy)
+    elif kind == stat.S_IFREG and status.st_nlink > 1:
+        what = f"has {status.st_nlink} names, which pmtq refuses: whoever has another one could change it"
+        yield Finding(
+            check="names", file=file, what=f"{file} {what}", remedy=f"Find them: find / -samefile {path} 2>/dev/null"
+        )
+    elif mode & least != least:
+        what = f"cannot be read and written by you (mode {mode:04o})"
+        remedy = f"Open it: chmod u+rw{'x' if least == 0o700 else ''} {path}"
+        yield Finding(check="mode", file=file, what=f"{file} {what}", remedy=remedy, mends="opened to you")
+
+
+def make_accessible(folder: Folder, finding: Finding) -> None:
+    """Mend what was found about a mode."""
+    path = folder.path / finding.file
+    mode = stat.S_IMODE(path.lstat().st_mode)
+    path.chmod(mode | (0o700 if path.is_dir() else 0o600) if finding.file else mode & ~stat.S_IRWXO)
+
+
+def _kept_locks(folder: Folder) -> Iterator[Finding]:
+    for path in sorted(folder.path.glob("*.lock")):
+        lock = Lock(path)
+        if path.name != f"{FILE_NAME}.lock" and not lock.take(PATIENCE):  # which a scheduler keeps as long as it lives
+            who = _holder(path)
+            what = (
+                f"{path.name} is held by {f'process {who}' if who else 'another program'}, and all others wait for it"
+            )
+            remedy = f"See what it is: ps -p {who}" if who else f"See who it is: lsof {path}"
+            yield Finding(check="lock", file=path.name, what=what, remedy=remedy)
+        lock.free()
+
+
+def _holder(path: Path) -> int:
+    """Return the number of the process that holds the file's lock, 0 where the system does not tell it."""
+    try:
+        locks, inode = Path("/proc/locks").read_text("ascii", "replace").splitlines(), path.stat().st_ino
+    except OSError:
+        return 0
+    # 1: FLOCK  ADVISORY  WRITE 4711 08:01:131072 0 EOF
+    held = [words for words in map(str.split, locks) if len(words) > 5 and words[5].endswith(f":{inode}")]
+    return next((int(words[4]) for words in held if words[4].isdigit()), 0)
+
+
+def _room(folder: Folder) -> Iterator[Finding]:
+    if not hasattr(os, "statvfs"):
+        return
+    files = [folder.results, *map(folder.queue, folder.queue_names())]
+    longest = max((path.stat().st_size for path in files if path.exists()), default=0)
+    seen = os.statvfs(folder.path)
+    free = seen.f_bavail * seen.f_frsize
+    if free < LEAST_ROOM + longest:
+        yield Finding(
+            check="room",
+            what=f"the disk of {folder.path} has {free // 2**20:,} MB left; {(LEAST_ROOM + longest) // 2**20:,} MB would be safe",
+            remedy=f"Free some: df -h {folder.path}",
+        )
+    elif seen.f_files and not seen.f_favail:
+        yield Finding(
+            check="room",
+            what=f"the disk of {folder.path} can take no new file (all {seen.f_files:,} inodes are in use)",
+            remedy=f"Remove some: df -i {folder.path}",
+        )
+
+
+def _file_system(path: Path) -> Iterator[Finding]:
+    kind = _kind_of_file_system(path.resolve())
+    if kind in _NETWORK:
+        yield Finding(
+            check="disk",
+            what=f"{path} is on a network file system ({kind}), where locks and notifications may hold for one machine only",
+            remedy="Use a folder on a local disk: --broker file:///…",
+        )
+
+
+def _kind_of_file_system(path: Path) -> str:
+    """Return the kind of file system that a path is on, as Linux calls it; empty where the system does not tell it."""
+    # 36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw; a space in a name is written \040
+    kinds = {line.split()[4].replace("\\040", " "): line.split(" - ")[-1].split()[0] for line in _mounts()}
+    return next((kinds[str(one)] for one in [path, *path.parents] if str(one) in kinds), "")
+
+
+def _mounts() -> list[str]:
+    try:
+        return Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def _notifications(folder: Folder) -> Iterator[Finding]:
+    file = next(iter(sorted(folder.path.glob("*.lock"))), None)
+    if file is None or file.is_symlink():
+        return
+    watch = Watch(folder.path, frozenset({file.name}))
+    try:
+        watch.wait(watch.seen(), 0.0)  # begins to listen
+        if not watch.trouble:
+            for _ in range(_HEARINGS):
+                seen = watch.seen()
+                disk.nudge(file)
+                if watch.wait(seen, 1.0):
+                    return
+    finally:
+        watch.close()
+    why = watch.trouble or f"changes in {folder.path} are not notified"
+    limits = f" ({_limits()})" if sys.platform == "linux" and watch.trouble else ""
+    yield Finding(
+        check="notifications",
+        what=f"{why}{limits}, so programs look for themselves, twenty times a second",
+        remedy="Raise the limits: sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512"
+        if limits
+        else "It works like this, and costs a little time: see whether the folder may be on another disk",
+        is_note=not limits,
+    )
+
+
+def _limits() -> str:
+    shown = []
+    for name in ("max_user_watches", "max_user_instances"):
+        try:
+            shown.append(f"{name} is {Path(f'/proc/sys/fs/inotify/{name}').read_text('ascii').strip()}")
+        except OSError:
+            continue
+    return ", ".join(shown)
