@@ -75,6 +75,8 @@ class _Entry(NamedTuple):
     """Empty for one that has none yet."""
     item: Item
     source: bytes
+    is_unchanged: bool
+    """Whether it says what it said."""
 
 
 class Draft:
@@ -114,7 +116,7 @@ class Draft:
             elif entry.task_id in lines:
                 reason = f"the task_id {entry.task_id} stands in line {lines[entry.task_id]} already"
                 slips.append(Slip(line, 1, reason, "Take it out of one of the two, and that one gets an id of its own"))
-            elif entry.task_id in final and not self._is_unchanged(entry):
+            elif entry.task_id in final and not entry.is_unchanged:
                 slips.append(Slip(line, 1, *_ended_before(entry.task_id)))
             if entry.task_id:
                 lines.setdefault(entry.task_id, line)
@@ -126,10 +128,14 @@ class Draft:
         Raises ``NotEditedError`` or ``LockHeld``: then nothing was changed, and the same text may be put again.
         """
         entries = list(self._entries(_ended(text)))
+        self._follower.look()
+        self._follower.sync()  # most of what must be on the disk, before anybody waits for a lock
         for _ in range(TRIES):
             try:
-                with self._follower.hold() as ledger, self._reader.journal.hold(PATIENCE):
-                    return self._merge(entries, ledger, now)
+                with self._follower.hold() as ledger:
+                    self._follower.sync()
+                    with self._reader.journal.hold(PATIENCE):
+                        return self._merge(entries, ledger, now)
             except LockHeld as error:
                 held = error
                 time.sleep(_PAUSE)
@@ -203,24 +209,23 @@ class Draft:
             if task_id.startswith(DERIVED_ID) and not own_id(source):
                 ids = derived.get(_digest_in(task_id))
                 task_id = ids.popleft() if ids else ""
-            yield _Entry(task_id, item, source)
+            yield _Entry(task_id, item, source, self._says_the_same(task_id, source))
 
-    def _is_unchanged(self, entry: _Entry) -> bool:
-        owed = self._owed.get(entry.task_id) if entry.task_id in self._shown else None
-        return owed is not None and owed.strip() == with_task_id(entry.source, entry.task_id).strip()
+    def _says_the_same(self, task_id: str, source: bytes) -> bool:
+        owed = self._owed.get(task_id) if task_id in self._shown else None
+        return owed is not None and owed.strip() == with_task_id(source, task_id).strip()
 
     # Putting it in place
 
     def _merge(self, entries: list[_Entry], ledger: Ledger, now: float) -> Outcome:
         here, size = self._stands_now(ledger)
-        changed = [entry for entry in entries if not self._is_unchanged(entry)]
+        changed = [entry for entry in entries if not entry.is_unchanged]
         kept = {entry.task_id for entry in entries}
         out = [one for one in self._shown if one not in kept and one not in ledger.final]
         self._require_no_quarrel(changed, out, here, ledger)
         hands = self._follower.in_good_hands()
         called_off = [one for one in out if not isinstance(self._shown[one], Fault)]
         new = [task_id for task_id in here if task_id not in self._owed]
-        self._follower.sync()
         sealed = replace(self._folder, ledger, self._reader, self._lines(entries, here, new), now, size)
         self._follower.write([sealed, *(self._end_of(one, hands, ledger, now) for one in called_off)])
         old = [entry.task_id for entry in changed if entry.task_id in self._shown]
@@ -272,7 +277,7 @@ class Draft:
             if task_id not in self._shown and task_id in here:  # it was moved, and counts in another file
                 yield here[task_id]
         for entry in entries:
-            if not self._is_unchanged(entry):
+            if not entry.is_unchanged:
                 yield entry.source
             elif entry.task_id in here:
                 yield here[entry.task_id]

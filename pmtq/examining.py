@@ -237,13 +237,13 @@ class _Examination:
                 )
 
     def _copies(self) -> Iterator[Finding]:
-        copies = [path for path in sorted(self._folder.edits.glob("*")) if self._is_quiet(path)]
+        copies = [path.name for path in self._folder.copies() if self._is_quiet(path)]
         if copies:
             yield Finding(
                 check="copies",
                 file="edits",
-                what=f"edits holds what was not put in place by pmtq edit: {_listed([path.name for path in copies])}",
-                remedy="Take over what you need, with pmtq edit, and remove the rest",
+                what=f"edits holds copies that pmtq edit has open, or has not put in place: {_listed(copies)}",
+                remedy="If nobody has them open, take over what you need, with pmtq edit, and remove them",
                 is_note=True,
             )
         for path in self._folder.path.glob(".*.sw?"):

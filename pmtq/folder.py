@@ -120,6 +120,10 @@ class Folder:
         paths = [path for path in self._sealed() if re.fullmatch(r"results\.\d+\.jsonl", path.name)]
         return sorted(paths, key=lambda path: -int(path.name.split(".")[1]))
 
+    def copies(self) -> list[Path]:
+        """Return the copies of queue files that are being edited, or were not put in place."""
+        return sorted(self.edits.glob("queue*.jsonl"))
+
     def worker(self, name: str) -> Path:
         """Return the file whose kernel lock says that the worker called ``name`` is alive."""
         return self.workers / f"{name}.json"

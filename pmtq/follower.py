@@ -79,8 +79,9 @@ class Follower:
             self.ledger.apply(lines)
 
     def sync(self) -> None:
-        """Return once all results would survive a power cut; the caller holds the lock."""
-        self._results.sync()
+        """Return once all results that have been read would survive a power cut."""
+        if self._inode:
+            self._results.sync()
 
     def in_good_hands(self) -> dict[str, str]:
         """Return who has each task that must be left alone: the name of the worker, by the task's id."""

@@ -124,6 +124,13 @@ def test_an_editor_that_ends_with_an_error_changes_nothing_and_what_was_written_
     assert (here.edits / "queue.1.jsonl").read_text() == ONE + "\nmine\n"
 
 
+def test_the_queue_is_named_that_is_to_be_opened_again(run, here, editor):
+    post_by_hand(here, ONE, "low")
+    editor('echo mine > "$1"; exit 1')
+
+    assert run("edit", "low").err.endswith("take over from there what you need: pmtq edit low\n")
+
+
 def test_what_an_edit_before_has_left_is_not_written_over(run, here, editor):
     post_by_hand(here, ONE)
     editor('echo first > "$1"; exit 1')
@@ -132,7 +139,7 @@ def test_what_an_edit_before_has_left_is_not_written_over(run, here, editor):
     said = run("edit")
 
     assert said.err.splitlines()[0] == (
-        f"an edit before has left queue.1.jsonl in {here.edits}; remove it when it is of no use"
+        f"queue.1.jsonl in {here.edits}: open in another terminal, or left by an edit before this one"
     )
     assert [(here.edits / name).read_text() for name in copies(here)] == ["first\n", "second\n"]
 
@@ -308,8 +315,10 @@ def test_on_a_terminal_the_copy_is_opened_again_until_it_is_right(here, editor):
     assert (terminal.status(), read_lines(here.queue())[0]["params"], copies(here)) == (0, [7, 7], [])
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\x03"], ids=["no", "ctrl-c"])
-def test_who_does_not_want_to_open_it_again_keeps_the_copy(here, editor, answer):
+@pytest.mark.parametrize(
+    ("answer", "what"), [("n\n", "the copy was left as it is"), ("\x03", "interrupted")], ids=["no", "ctrl-c"]
+)
+def test_who_does_not_want_to_open_it_again_keeps_the_copy(here, editor, answer, what):
     post_by_hand(here, ONE)
     editor('echo "{" >> "$1"')
     terminal = Terminal()
@@ -318,7 +327,7 @@ def test_who_does_not_want_to_open_it_again_keeps_the_copy(here, editor, answer)
 
     terminal.shows("Open the queue again and take over from there what you need: pmtq edit")
 
-    assert f"is kept in {here.edits}/queue.1.jsonl" in terminal.said
+    assert f"{what}. Nothing was changed. What you have written is kept in {here.edits}/queue.1.jsonl" in terminal.said
     assert (terminal.status(), here.queue().read_text(), copies(here)) == (1, ONE, ["queue.1.jsonl"])
 
 

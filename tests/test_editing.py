@@ -535,3 +535,18 @@ def test_edits_among_clients_and_workers_at_work_lose_nothing_and_double_nothing
     assert os.path.exists(folder.queue())
     assert runs(folder) == expected
     assert [life(folder, f"waits-{number}") for number in range(20)] == [[("REVOKED", 0)]] * 20
+
+
+def test_results_are_on_the_disk_before_the_queue_loses_the_records_they_end(folder, post, draft, hand, monkeypatch):
+    post("a", "b")
+    worker = hand()
+    worker.settle(*worker.claim())
+    one = draft()
+    results, order = folder.results.stat().st_ino, []
+    fsync, rename = disk.fsync, disk.rename
+    monkeypatch.setattr(disk, "fsync", lambda it: order.append(os.fstat(it).st_ino == results) or fsync(it))
+    monkeypatch.setattr(disk, "rename", lambda *names: order.append("sealed") or rename(*names))
+
+    one.put(line("new") + one.text, NOW)
+
+    assert True in order[: order.index("sealed")]

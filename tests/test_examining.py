@@ -352,7 +352,9 @@ def test_copies_that_an_edit_has_left_are_named_and_kept(folder):
     copy.touch(0o600)
     let_rest(copy)
 
-    assert said(folder) == [("copies", "edits", "edits holds what was not put in place by pmtq edit: queue.1.jsonl")]
+    assert said(folder) == [
+        ("copies", "edits", "edits holds copies that pmtq edit has open, or has not put in place: queue.1.jsonl")
+    ]
     assert mend(folder, examine(folder)) == []
     assert copy.exists()
 

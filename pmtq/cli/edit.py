@@ -56,8 +56,8 @@ def edit(*, queue: str) -> None:
     draft = Draft(folder, _file_name(folder, queue))
     try:
         copy = _new_copy(folder, draft)
-        with _keeping(copy, draft.text):
-            _say_what_is_shown(draft, copy)
+        with _keeping(copy, draft):
+            _say_what_is_shown(draft, copy, folder)
             outcome = _edited(draft, copy)
         disk.remove(copy)
     finally:
@@ -92,28 +92,26 @@ def _new_copy(folder: Folder, draft: Draft) -> Path:
 
 
 @contextmanager
-def _keeping(copy: Path, text: bytes) -> Iterator[None]:
+def _keeping(copy: Path, draft: Draft) -> Iterator[None]:
     """Say what has become of the copy when nothing comes of the edit: it is kept if it was changed."""
     try:
         yield
     except (PmtqError, KeyboardInterrupt, click.Abort) as error:
         what = str(error) if isinstance(error, PmtqError) else "interrupted. Nothing was changed."
-        if _read(copy) in {text, None}:
+        if _read(copy) in {draft.text, None}:
             disk.remove(copy)
             raise EditorFailedError(what) from error
         raise EditorFailedError(
             f"{what} What you have written is kept in {copy}. Open the queue again and take over from there what you need: "
-            "pmtq edit"
+            f"pmtq edit{'' if draft.queue == DEFAULT_QUEUE else f' {draft.queue}'}"
         ) from error
 
 
-def _say_what_is_shown(draft: Draft, copy: Path) -> None:
-    left = sorted(path.name for path in copy.parent.iterdir() if path != copy)
-    if left:
-        what = ", ".join(map(visible, left))
-        click.echo(
-            f"an edit before has left {what} in {visible(str(copy.parent))}; remove it when it is of no use", err=True
-        )
+def _say_what_is_shown(draft: Draft, copy: Path, folder: Folder) -> None:
+    others = ", ".join(visible(path.name) for path in folder.copies() if path != copy)
+    if others:
+        where = visible(str(folder.edits))
+        click.echo(f"{others} in {where}: open in another terminal, or left by an edit before this one", err=True)
     if draft.left_out:
         click.echo(f"{counted(draft.left_out, 'record')} of tasks that have ended are not shown", err=True)
 
@@ -136,7 +134,8 @@ def _edited(draft: Draft, copy: Path) -> Outcome | None:
         if not sys.stdin.isatty():
             raise EditorFailedError(problem)
         click.echo(visible_lines(problem), err=True)
-        click.confirm("Open it again?", default=True, abort=True, err=True)
+        if not click.confirm("Open it again?", default=True, err=True):
+            raise EditorFailedError("the copy was left as it is. Nothing was changed.")
 
 
 def _shown(slips: list[Slip], copy: Path) -> str:
