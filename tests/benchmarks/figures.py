@@ -46,6 +46,8 @@ HANDOVER = 0.4
 LONGEST = 120.0
 """Seconds after which a worker that is still at work is given up."""
 CHORD_WORKERS = 4
+THREADS, BATCH = 8, 1_000
+"""Of a client that waits for the disk: how many do so at once, and how many calls go into one write."""
 TENTH = 10
 """A chord is compared with so many, one after the other, of a header so much smaller: as many tasks in all."""
 WORKFLOW_PATIENCE = 300.0
@@ -154,6 +156,34 @@ def enqueue(bench: Bench) -> list[Row]:
 
     targets = {"prototype": Limit(least=0.5), CELERY: Limit(least=40)}
     return bench.compare("enqueue", measure, rate, targets, [bench.prototype, *bench.peers])
+
+
+def durable(bench: Bench) -> list[Row]:
+    """How many tasks a second one client posts that waits for the disk, beside one that does not, and beside the disk."""
+    shapes = {"durable": (1, 1), f"… by {THREADS} threads": (THREADS, 1), f"… {BATCH:,} at once": (1, BATCH)}
+    samples: dict[tuple[str, str], list[float]] = {}
+    for number in range(bench.scale.rounds):
+        for shape, (threads, batch) in shapes.items():
+            for how in ("durable", "plain", *(["fsync"] if threads == batch == 1 else [])):
+                bench.say(f"enqueue, {shape}: {how}, round {number + 1}")
+                numbers = map(str, (threads, batch, bench.scale.enqueue_seconds))
+                with bench.pmtq.queue() as folder:
+                    command = python("tests.benchmarks.durable", how, *numbers)
+                    posted = float(bench.shop.ask(command, bench.pmtq.environment(folder)))
+                samples.setdefault((shape, how), []).append(posted)
+    shown = {"plain": "not durable", "fsync": "write and fsync"}
+    return [
+        beside(
+            f"enqueue, {shape}" if shape == "durable" else shape,
+            samples[shape, "durable"],
+            shown[how],
+            theirs,
+            rate,
+            None,
+        )
+        for (shape, how), theirs in samples.items()
+        if how != "durable"
+    ]
 
 
 def drain_rate(one: Contender, tasks: int, workers: int, longest: float) -> float:
@@ -506,6 +536,7 @@ def megabytes(value: float) -> str:
 
 FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "enqueue": enqueue,
+    "durable": durable,
     "drain": drain,
     "drain-by-two": drain_by_two,
     "round-trip": round_trip,
