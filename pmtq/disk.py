@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
+import math
 import os
 import random
 import stat
@@ -20,6 +22,9 @@ from pathlib import Path
 from filelock import lock_descriptor, unlock_descriptor
 
 from pmtq.exceptions import OperationalError, UnsafeFile
+from pmtq.holder import holder_of
+
+logger = logging.getLogger("pmtq.disk")
 
 _UNSAFE = "What it holds can be read now, but might not survive a power cut."
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
@@ -30,6 +35,9 @@ _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(
 
 SHORTEST_NAP, LONGEST_NAP = 20e-6, 1e-3
 """Seconds between two attempts at a lock. A hold lasts about 5 µs in a client, a few ms in a worker."""
+
+TOLD_AFTER = 5.0
+"""Seconds after which one who waits for a lock says who has it: a stopped process, or a shell with a forgotten ``flock``."""
 
 
 def make_folder(folder: Path) -> None:
@@ -214,17 +222,32 @@ def lock(descriptor: int) -> None:
     """Wait until the exclusive lock of an open file is ours.
 
     The kernel's queue is not used because a blocking call could not be interrupted on every system; the nap is
-    short, doubles, and carries some chance so that two waiters do not march in step.
+    short, doubles, and carries some chance so that two waiters do not march in step. Who has waited for ``TOLD_AFTER``
+    seconds says once who holds it, and goes on waiting: nobody's lock is ever broken.
     """
     try:
         if lock_descriptor(descriptor, blocking=False):
             return
-        nap = SHORTEST_NAP
+        nap, tell_at = SHORTEST_NAP, time.monotonic() + TOLD_AFTER
         while not lock_descriptor(descriptor, blocking=False):
             time.sleep(nap * (0.5 + random.random()))  # noqa: S311  (spreads waiters; guards nothing)
             nap = min(2 * nap, LONGEST_NAP)
+            if time.monotonic() >= tell_at:
+                _tell_who_holds(descriptor)
+                tell_at = math.inf
     except OSError as error:
         raise cannot("lock", _path(descriptor), error) from error
+
+
+def _tell_who_holds(descriptor: int) -> None:
+    path = _path(descriptor)
+    logger.warning(
+        "%s has been locked for %g s by %s. Nothing can be written until it is free; waiting goes on. See who: lsof %s",
+        path,
+        TOLD_AFTER,
+        holder_of(descriptor),
+        path,
+    )
 
 
 unlock = unlock_descriptor

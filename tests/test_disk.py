@@ -306,6 +306,50 @@ def test_the_lock_of_a_killed_process_is_free_at_once(opened, path):
         assert disk.try_lock(opened)
 
 
+class Clock:
+    """A clock that goes on only when somebody sleeps, by more than was asked for."""
+
+    def __init__(self, wake):
+        self.time, self.naps, self._wake = 1000.0, 0, wake
+
+    def monotonic(self):
+        return self.time
+
+    def sleep(self, seconds):
+        assert seconds <= 1.5 * disk.LONGEST_NAP
+        self.time += 1.0
+        self.naps += 1
+        self._wake(self.naps)
+
+
+def test_who_waits_five_seconds_for_a_lock_says_once_who_holds_it_and_gets_it_when_it_is_free(
+    opened, path, monkeypatch, caplog
+):
+    other = disk.open_file(path)
+    disk.lock(other)
+    said_at = []
+
+    def wake(naps):
+        if caplog.records and not said_at:
+            said_at.append(naps - 1)
+        if naps == 20:
+            disk.unlock(other)
+
+    monkeypatch.setattr(disk, "time", Clock(wake))
+    monkeypatch.setattr(disk, "holder_of", lambda descriptor: "process 4242 (vim)")
+
+    disk.lock(opened)
+
+    assert not disk.try_lock(other)
+    assert said_at == [5]
+    said = (
+        f"{path} has been locked for 5 s by process 4242 (vim). Nothing can be written until it is free; waiting goes on. "
+        f"See who: lsof {path}"
+    )
+    assert [record.getMessage() for record in caplog.records] == [said]
+    os.close(other)
+
+
 def test_removing_what_is_not_there_is_no_error(path):
     disk.remove(path)
 
