@@ -15,6 +15,8 @@ import mmap
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +47,10 @@ class Presence:
         self._facts = dict(facts)
         self._are_shown = False
         self._take_name()
-        try:
+        with self._name_given_back_on_error():
             disk.remove(folder.inbox(name))  # what stands there was said to a namesake that died …
             self._show_facts()  # … and what comes from now on, since it can be seen, is for us
             self.notes = Notes(folder.notes(name))
-        except BaseException:
-            disk.remove(self._path)
-            os.close(self._descriptor)
-            raise
         put_in_order_after_fork(self)
 
     def _take_name(self) -> None:
@@ -68,7 +66,19 @@ class Presence:
             if os.name != "posix" or os.fstat(self._descriptor).st_nlink:
                 break
             os.close(self._descriptor)
-        disk.truncate(self._descriptor)  # a dead namesake's facts are not ours
+        with self._name_given_back_on_error():
+            disk.truncate(self._descriptor)  # a dead namesake's facts are not ours
+
+    @contextmanager
+    def _name_given_back_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            try:
+                disk.remove(self._path)
+            finally:
+                self.after_fork()
+            raise
 
     def _show_facts(self) -> None:
         self._are_shown = False
@@ -88,7 +98,8 @@ class Presence:
             self._take_name()
         except WorkerNameTaken as error:
             raise OperationalError(f"{error} Our own file was removed meanwhile.") from error
-        self._show_facts()
+        with self._name_given_back_on_error():
+            self._show_facts()
 
     def update(self, **facts: Any) -> None:
         """Show other facts to whoever opens the file from now on; while it is written, it is empty for an instant."""

@@ -282,6 +282,28 @@ def test_a_full_disk_fails_at_the_start_and_not_as_a_bus_error_later(folder, mon
     assert len(os.listdir("/proc/self/fd")) == before, "the name is still locked by a worker that never was"
 
 
+@pytest.mark.parametrize("room", [0, 1], ids=["facts", "notes"])
+def test_a_worker_that_finds_no_room_at_its_start_gives_the_name_back_at_once(folder, monkeypatch, room):
+    real, writes = os.write, []
+
+    def small_disk(descriptor, data):
+        writes.append(data)
+        if len(writes) > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", small_disk)
+        with pytest.raises(OperationalError, match="No space left on device"):
+            Presence(folder, "w1", FACTS)
+    left = folder.worker_names()
+
+    Presence(folder, "w1", FACTS)
+
+    assert left == []
+    assert living(folder) == [FACTS]
+
+
 def test_facts_that_change_are_shown_from_then_on(folder):
     presence = Presence(folder, "w1", FACTS)
 
