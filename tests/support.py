@@ -118,17 +118,18 @@ def queued(folder: Folder, queue: str = DEFAULT_QUEUE) -> list[tuple[str, object
     return [(line["function"], line.get("params")) for line in read_lines(folder.queue(queue))]
 
 
-def as_user(number: int, action: Callable[[], object]) -> str:
-    """Do something in a child that has become another user; return what came of it: the value, or the error, as text."""
+def in_child(action: Callable[[], object], user: int | None = None) -> str:
+    """Do something in a forked child, as another user if one is named; return the value, or the error, as text."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         said = "nothing"
         try:
             os.close(reading)
-            os.setgroups([])
-            os.setgid(number)
-            os.setuid(number)
+            if user is not None:
+                os.setgroups([])
+                os.setgid(user)
+                os.setuid(user)
             said = str(action())
         except BaseException as error:
             said = f"{type(error).__name__}: {error}"

@@ -20,7 +20,7 @@ from pmtq.output import output_path
 from pmtq.presence import Presence
 from pmtq.states import FAILURE, SUCCESS
 from tests.crash.every_name import exercise, opened_in
-from tests.support import as_user, post_by_hand, read_lines
+from tests.support import in_child, post_by_hand, read_lines
 
 NOBODY = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -199,7 +199,7 @@ def test_another_user_can_neither_look_at_the_folder_nor_write_to_any_file_of_it
         "create": lambda: os.open(path / "new", os.O_WRONLY | os.O_CREAT),
         "look": lambda: queue.stat().st_size,
     }
-    said = {name: as_user(NOBODY, attempt) for name, attempt in attempts.items()}
+    said = {name: in_child(attempt, NOBODY) for name, attempt in attempts.items()}
 
     denied = "PermissionError: [Errno 13] Permission denied: '{}'"
     assert said == {
@@ -217,7 +217,7 @@ def test_a_client_of_another_user_is_told_who_owns_the_folder(commons):
     assert exercise(path) == []
     before = Folder(path).queue().read_bytes()
 
-    said = as_user(NOBODY, lambda: PMTQ("tasks", broker=f"file://{path}").send_task("tasks.add", [1]))
+    said = in_child(lambda: PMTQ("tasks", broker=f"file://{path}").send_task("tasks.add", [1]), NOBODY)
 
     assert said == (
         f"UnsafeFile: {path} belongs to user 0, and you are user {NOBODY}. Nothing was touched. Work as that user, or take "
