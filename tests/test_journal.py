@@ -263,7 +263,9 @@ def test_a_durable_journal_that_was_closed_keeps_no_file_open(journal, path):
 
 
 def test_a_folder_that_cannot_be_opened_to_be_synced_is_an_error_with_a_remedy(tmp_path):
-    with pytest.raises(OperationalError, match=r"cannot bring to the disk .*: No such file or directory\. .* power cut\. .*ls -la"):
+    with pytest.raises(
+        OperationalError, match=r"cannot bring to the disk .*: No such file or directory\. .* power cut\. .*ls -la"
+    ):
         disk.fsync_folder(tmp_path / "missing")
 
 
