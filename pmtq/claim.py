@@ -35,6 +35,8 @@ class Claim(msgspec.Struct, gc=False):
     """How it wants to be tried again although its function goes on: what ``retry(throw=False)`` has returned."""
     is_entering: bool = False
     """Whether the call is on its way through a ``__call__`` of the task's own class."""
+    is_copy: bool = False
+    """Whether this is a child's copy: the function has forked."""
 
 
 class Terms(msgspec.Struct, frozen=True):

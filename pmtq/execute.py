@@ -16,6 +16,7 @@ import msgspec
 from pmtq.arguments import moment
 from pmtq.claim import Claim
 from pmtq.clock import now
+from pmtq.copies import end_copy
 from pmtq.exceptions import Ignore, ImproperlyConfigured, NotSerializable, Reject, Replaced, Retry
 from pmtq.failures import described, traceback_of
 from pmtq.jsonable import PLAIN, require_json
@@ -54,6 +55,8 @@ def execute(claim: Claim, trace: Trace, began: float) -> tuple[StateRecord, byte
         raise
     except BaseException as error:  # noqa: BLE001  (whatever else it raises is an outcome: exit() and cancellation too)
         failure, result = error, None
+    if claim.is_copy:
+        end_copy(claim, failure)
     ended = perf_counter()
     at, runtime, started = timestamp(now()), int((ended - began) * 1e6) / 1e6, claim.started
     outcome = StateRecord(started.task_id, SUCCESS, result, started.attempt, started.worker, at, runtime)
