@@ -8,7 +8,9 @@ from collections import Counter
 
 import pytest
 
-from tests.support import all_states, post_by_hand, read_lines
+from pmtq import sealing
+from pmtq.worker import consumer
+from tests.support import all_states, is_empty, post_by_hand, read_lines
 
 SHELL_PRODUCER = r"""
 set -e
@@ -103,7 +105,32 @@ def copy_over(path, text):
     shutil.copyfile(other, path)
 
 
-EDITS = [edit_like_vim, edit_with_backup, edit_in_place, truncate_then_append, remove_then_write, copy_over]
+def by_program(name, command):
+    """Return an edit that is made by a program, which finds the new text in the file ``$1`` and the queue in ``$2``."""
+
+    def edit(path, text):
+        if not shutil.which(name):
+            pytest.skip(f"{name} is not installed")
+        new = path.parent.parent / "new.txt"
+        new.write_text(text)
+        done = subprocess.run(["sh", "-ec", command, "sh", str(new), str(path)], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    edit.__name__ = name
+    return edit
+
+
+LAST = "$(tail -n 1 $1)"
+EDITS = [
+    edit_like_vim, edit_with_backup, edit_in_place, truncate_then_append, remove_then_write, copy_over,
+    by_program("sed", f'sed -i "\\$a {LAST}" $2'),
+    by_program("perl", "perl -i -pe 'BEGIN { open F, shift; @l = <F>; } $_ .= $l[-1] if eof' $1 $2"),
+    by_program("ex", f'printf "%s\\n" "\\$a" "{LAST}" . wq | ex -s $2'),
+    by_program("cat", "cat $1 > $2"),
+    by_program("cp", "cp $1 $2"),
+    by_program("mv", "mv $2 $2.old; mv $1 $2"),
+    by_program("rm", "rm $2; cat $1 >> $2"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
@@ -308,3 +335,96 @@ def test_something_else_under_the_queues_name_stops_the_worker_no_longer_than_it
     work_until(app, block_then_free)
 
     assert successes(folder) == Counter(["first", "second"])
+
+
+def test_lines_that_a_cat_writes_that_was_open_when_the_queue_was_cleared_are_run_too(
+    app, add, folder, work_until, monkeypatch
+):
+    """Its file has gone to ``sealed/`` meanwhile; whoever has it open is waited for, and read again."""
+    monkeypatch.setattr(sealing, "GRACE", 0.0)
+    monkeypatch.setattr(consumer, "TIDY_SECONDS", 0.05)
+    folder.make()
+    with subprocess.Popen(["sh", "-c", 'exec cat >> "$1"', "sh", folder.queue()], stdin=subprocess.PIPE) as cat:
+        steps = []
+
+        def write(task_id):
+            cat.stdin.write((GOOD % task_id).encode())
+            cat.stdin.flush()
+            steps.append(task_id)
+
+        def go_on():
+            if not steps:
+                write("first")
+            elif steps == ["first"] and successes(folder)["first"] and folder.sealed_queues():
+                write("second")
+            elif steps == ["first", "second"] and successes(folder)["second"]:
+                write("third")
+                cat.stdin.close()
+                cat.wait()
+            return successes(folder)["third"] and not folder.sealed_queues() and is_empty(folder.queue())
+
+        work_until(app, go_on)
+
+    assert successes(folder) == Counter(["first", "second", "third"])
+
+
+def take_away(path, aside):
+    shutil.rmtree(path)
+
+
+def put_aside(path, aside):
+    path.rename(aside)
+
+
+def replace_by_an_empty_one(path, aside):
+    path.rename(aside)
+    path.mkdir(mode=0o700)
+
+
+def replace_by_a_copy(path, aside):
+    path.rename(aside)
+    shutil.copytree(aside, path)
+    path.chmod(0o700)
+
+
+@pytest.mark.parametrize("change", [take_away, put_aside, replace_by_an_empty_one, replace_by_a_copy])
+def test_a_folder_that_vanishes_under_client_and_worker_is_made_anew_and_no_task_that_is_new_is_lost(
+    app, add, folder, work_until, tmp_path, change
+):
+    first = [add.apply_async([number], task_id=f"t{number}") for number in range(3)]
+    later = []
+
+    def change_then_post():
+        if not later and all(result.ready() for result in first):
+            change(folder.path, tmp_path / "aside")
+            later.extend(add.apply_async([number], task_id=f"new{number}") for number in range(3))
+        return later and all(result.ready() for result in later)
+
+    work_until(app, change_then_post)
+
+    ran = successes(folder)
+    assert {name: ran[name] for name in ran if name.startswith("new")} == {f"new{number}": 1 for number in range(3)}
+    assert set(ran.values()) == {1}
+    assert not folder.rejected.exists()
+
+
+def test_a_folder_that_is_put_back_goes_on_where_it_was(app, add, folder, work_until, tmp_path):
+    waiting = add.apply_async([1], task_id="waiting", eta="2099-01-01")
+    first = add.apply_async([1], task_id="first")
+    aside, steps = tmp_path / "aside", []
+
+    def put_aside_then_back():
+        if not steps and first.ready():
+            folder.path.rename(aside)
+            steps.append(add.apply_async([2], task_id="second"))
+        elif len(steps) == 1 and steps[0].ready():
+            shutil.rmtree(folder.path)
+            aside.rename(folder.path)
+            steps.append(add.apply_async([3], task_id="third"))
+        return len(steps) == 2 and steps[1].ready()
+
+    work_until(app, put_aside_then_back)
+
+    assert successes(folder) == Counter(["first", "third"])
+    assert waiting.state == "PENDING"
+    assert '"waiting"' in folder.queue().read_text()
