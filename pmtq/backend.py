@@ -19,7 +19,7 @@ from pmtq.clock import now
 from pmtq.exceptions import ResultsDisabled
 from pmtq.folder import Folder
 from pmtq.fork import put_in_order_after_fork
-from pmtq.index import GONE, Index
+from pmtq.index import GONE, NONE, Index, Sealed
 from pmtq.journal import Journal
 from pmtq.records import StateRecord, encode_lines, timestamp
 from pmtq.states import FINAL_STATES, FORGOTTEN, PENDING, WAITING_STATES
@@ -50,10 +50,15 @@ class Backend:
         self._watch = None
         self.callbacks.after_fork()
 
-    def state(self, task_id: str) -> StateRecord:
+    @property
+    def sealed(self) -> Sealed:
+        """Results in which no task stands that is posted from now on."""
+        return self._index.sealed
+
+    def state(self, task_id: str, elsewhere: Sealed = NONE) -> StateRecord:
         """Return the deciding line of the task; one that says PENDING if there is none or nobody holds the task."""
         with self._lock:
-            state = self._index.state(task_id)
+            state = self._index.state(task_id, elsewhere)
         if state.status in WAITING_STATES:
             return StateRecord(task_id, PENDING, attempt=state.attempt, retries=state.retries)
         return state
@@ -98,15 +103,19 @@ class Backend:
         self.store(StateRecord(task_id, FORGOTTEN, at=timestamp(now())))
 
     def wait(
-        self, task_id: str, timeout: float | None = None, told: Callable[[StateRecord], object] | None = None
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        told: Callable[[StateRecord], object] | None = None,
+        elsewhere: Sealed = NONE,
     ) -> StateRecord | None:
         """Return the task's final line once there is one; None if ``timeout`` seconds pass before (None: for ever).
 
-        ``told`` is called with each state that it is seen in on the way.
+        ``told`` is called with each state that it is seen in on the way. It is not looked for in ``elsewhere``.
         """
         last = None
         for _ in self._looks(timeout):
-            state = self.state(task_id)
+            state = self.state(task_id, elsewhere)
             if told and state != last:
                 told(state)
             last = state

@@ -2,7 +2,8 @@
 
 1. Each line of the results file is read once, as it comes; where the deciding ones begin is remembered, not what they say.
 2. When the file was replaced, or is shorter than it was, all is read again.
-3. What is not there is looked for in the sealed results, and what was looked for there in vain is remembered.
+3. What is not there is looked for in the sealed results, and what was looked for there in vain is remembered. A task is
+   not looked for in what was sealed before it was posted: however many results are kept, a new task costs the same.
 
 It does not know who asks, and threads must not share it: ``Backend`` sees to that.
 """
@@ -10,6 +11,8 @@ It does not know who asks, and threads must not share it: ``Backend`` sees to th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from pmtq.archive import lines_about, state_in
 from pmtq.folder import Folder
@@ -17,6 +20,9 @@ from pmtq.journal import Journal
 from pmtq.records import StateRecord, decode_state
 from pmtq.states import ERASED, FINAL_STATES, FORGOTTEN, PENDING
 
+Sealed = frozenset[tuple[int, int]]
+"""Sealed results, each by its inode and the time of its last line: names are used again when all of them have expired."""
+NONE: Sealed = frozenset()
 GONE = frozenset({FORGOTTEN, ERASED})
 """After a line with one of these, nothing is known of the task any more."""
 
@@ -28,6 +34,8 @@ class Index:
         """Take the folder, and the journal of its results file, which somebody else closes."""
         self._folder = folder
         self._journal = journal
+        self.sealed: Sealed = frozenset(_identities(folder))
+        """The sealed results there were when they were last looked at: tasks posted from now on stand in none of them."""
         self._rewind(0)
 
     def _rewind(self, inode: int) -> None:
@@ -43,14 +51,14 @@ class Index:
         self._absent: set[str] = set()
         """Ids that were looked for in the sealed results in vain."""
 
-    def state(self, task_id: str) -> StateRecord:
-        """Return the deciding line of the task; one that says PENDING if there is none."""
+    def state(self, task_id: str, elsewhere: Sealed = NONE) -> StateRecord:
+        """Return the deciding line of the task, which is in none of ``elsewhere``; one that says PENDING if there is none."""
         self._catch_up()
         offset = self._final.get(task_id, self._open.get(task_id, -1))
         if task_id in self._forgotten:
             return StateRecord(task_id, PENDING)
         if offset < 0:
-            return next(self._from_sealed({task_id}), StateRecord(task_id, PENDING))
+            return next(self._from_sealed({task_id}, elsewhere), StateRecord(task_id, PENDING))
         return decode_state(self._journal.read_line(offset))
 
     def ended(self, task_ids: Iterable[str]) -> list[StateRecord]:
@@ -101,15 +109,27 @@ class Index:
         else:
             self._open[task_id] = self.offset
 
-    def _from_sealed(self, task_ids: set[str]) -> Iterator[StateRecord]:
+    def _from_sealed(self, task_ids: set[str], elsewhere: Sealed = NONE) -> Iterator[StateRecord]:
         """Yield those final lines that stand in the sealed results, newest first; a search in vain is remembered."""
         left = task_ids - self._absent
-        for path in self._folder.sealed_results() if left else ():
+        found = _identities(self._folder) if left else {}
+        self.sealed = frozenset(found) if left else self.sealed
+        for path in (path for one, path in found.items() if one not in elsewhere):
             last = _last_words(lines_about(left, Journal(path)))
             left -= last.keys()
             self._absent |= {task_id for task_id, state in last.items() if state.status in GONE}
             yield from (state for state in last.values() if state.status not in GONE)
         self._absent |= left
+
+
+def _identities(folder: Folder) -> dict[tuple[int, int], Path]:
+    """Return the sealed results, newest first."""
+    found = {}
+    for path in folder.sealed_results():
+        with suppress(FileNotFoundError):  # it has just expired
+            status = path.stat()
+            found[status.st_ino, status.st_mtime_ns] = path
+    return found
 
 
 def _last_words(states: Iterable[StateRecord]) -> dict[str, StateRecord]:

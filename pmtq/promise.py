@@ -17,6 +17,7 @@ import msgspec
 from pmtq import current, exceptions
 from pmtq.backend import Backend
 from pmtq.failures import rebuilt
+from pmtq.index import NONE, Sealed
 from pmtq.joining import require_may_join
 from pmtq.records import StateRecord
 from pmtq.states import EXCEPTION_STATES, FINAL_STATES, RETRY, STARTED
@@ -31,6 +32,8 @@ class Promise(Generic[R_co]):
     """What ``get`` raises when its time is over, to be caught without an import."""
     parent: Promise[Any] | None = None
     """The result of the task that this one came after, or that posted it, if that is known here."""
+    not_in: Sealed = NONE
+    """Results that were sealed before it was posted."""
     _final: StateRecord | None = None
     _ignored = False
 
@@ -134,7 +137,9 @@ class Promise(Generic[R_co]):
             if on_message:
                 on_message(msgspec.to_builtins(state))
 
-        self._final = self._final or self.backend.wait(self.id, timeout, told if on_message or on_interval else None)
+        if self._final is None:
+            tell = told if on_message or on_interval else None
+            self._final = self.backend.wait(self.id, timeout, tell, self.not_in)
         if self._final is None:
             raise exceptions.TimeoutError(self._still_waiting(timeout or 0.0))
         value = self.result
@@ -197,7 +202,7 @@ class Promise(Generic[R_co]):
 
     def _record(self) -> StateRecord:
         if self._final is None:
-            record = self.backend.state(self.id)
+            record = self.backend.state(self.id, self.not_in)
             if record.status not in FINAL_STATES:
                 return record
             self._final = record

@@ -329,6 +329,38 @@ def test_a_task_that_was_looked_for_in_sealed_files_in_vain_is_not_looked_for_ag
     assert (answers, len(set(read)), len(read)) == ([PENDING, [], [], []], 1, 2)
 
 
+def test_a_task_that_is_posted_now_is_not_looked_for_in_what_was_sealed_before(app, say, folder, monkeypatch):
+    for number in range(3):
+        say(StateRecord(f"x{number}", SUCCESS))
+        seal(folder, number)
+    say(StateRecord("y", SUCCESS))
+    read = sealed_reads(monkeypatch)
+
+    posted = app.send_task("nobody", [1])
+
+    assert (posted.state, posted.ready(), read) == (PENDING, False, [])
+
+
+def test_a_task_that_ended_in_results_that_were_sealed_after_it_was_posted_is_found(app, say, folder):
+    say(StateRecord("x", SUCCESS))
+    seal(folder, 0)
+    posted = app.send_task("nobody", [1])
+    say(StateRecord(posted.id, SUCCESS, 5))
+    (folder.sealed / "results.0.jsonl").unlink()  # it has expired, and the first name is used again
+    seal(folder, 0)
+    say(StateRecord("y", SUCCESS))
+
+    assert posted.get(timeout=10) == 5
+
+
+def test_a_task_that_is_posted_under_an_id_that_was_used_before_has_the_result_of_then(app, say, folder):
+    say(StateRecord("x", SUCCESS, 5))
+    seal(folder, 0)
+    say(StateRecord("y", SUCCESS))
+
+    assert app.send_task("nobody", [1], task_id="x").get(timeout=10) == 5
+
+
 def test_a_forgotten_task_has_no_state_and_no_history(backend, say):
     say(StateRecord("a", STARTED, attempt=1), StateRecord("a", SUCCESS, 1), StateRecord("b", SUCCESS, 2))
 
