@@ -101,15 +101,17 @@ class _Examination:
 
     def _lines(self, reader: QueueReader, path: Path) -> Iterator[Finding]:
         """Look at every record of one file that is owed."""
-        slips, later = list[str](), Counter[int]()
+        slips, bad, later = list[str](), 0, Counter[int]()
         known = self._known(priority_of(reader.name)[0])
         for item in reader:
             record = item.record
             if record.task_id in self._view.ledger.final:
                 continue
             if isinstance(record, Fault):
-                line = reader.line_number(item.start) + record.line if len(slips) < _FIRST else 0
-                slips.append(f"line {line}, column {record.column}: {record.reason}")
+                bad += 1
+                if bad <= _FIRST:
+                    line = reader.line_number(item.start) + record.line
+                    slips.append(f"line {line}, column {record.column}: {record.reason}")
                 continue
             self._owed += 1
             if record.v > FORMAT_VERSION:
@@ -117,11 +119,11 @@ class _Examination:
             elif record.function not in known:
                 self._unknown[record.function] += 1
         if slips:
-            more = f"; and {len(slips) - _FIRST:,} more" if len(slips) > _FIRST else ""
+            more = f"; and {bad - _FIRST:,} more" if bad > _FIRST else ""
             yield Finding(
                 check="lines",
                 file=path.name,
-                what=f"{path.name} holds {_counted(len(slips), 'line')} that cannot be read as records: {'; '.join(slips[:_FIRST])}{more}",
+                what=f"{path.name} holds {_counted(bad, 'line')} that cannot be read as records: {'; '.join(slips)}{more}",
                 remedy=f"Correct it: pmtq edit{_named(reader.name)}; a worker copies it to rejected.jsonl",
                 mends=f"copied to {self._folder.rejected.name}: pmtq dead shows it, pmtq requeue --rejected N --edit posts it again",
             )
@@ -154,7 +156,7 @@ class _Examination:
 
     def _results(self) -> Iterator[Finding]:
         for path in (self._folder.results, self._folder.rejected):
-            if path.exists() and path.name not in self._refused:
+            if path.name not in self._refused:
                 journal = Journal(path)
                 journal.refresh()
                 end = journal.size()
@@ -173,7 +175,11 @@ class _Examination:
             yield Finding(check="results", file=self._folder.results.name, what=what, remedy=remedy, is_note=True)
 
     def _is_quiet(self, path: Path) -> bool:
-        return abs(self._now - path.stat().st_mtime) > QUIET
+        """Say whether nobody has written to a file for a while."""
+        try:
+            return abs(self._now - path.stat().st_mtime) > QUIET
+        except FileNotFoundError:
+            return False  # it has gone while we looked
 
     def _dead_workers(self) -> Iterator[Finding]:
         ledger = self._view.ledger
@@ -206,7 +212,10 @@ class _Examination:
 
     def _sealed(self) -> Iterator[Finding]:
         for _, _, path in self._folder.sealed_queues():
-            status = path.stat()
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # a worker was faster
             if abs(self._now - status.st_ctime) < QUIET:
                 continue
             file, carried = f"sealed/{path.name}", self._view.ledger.sealed.get(path.name)
@@ -226,7 +235,7 @@ class _Examination:
     def _drafts(self) -> Iterator[Finding]:
         drafts = [*self._folder.sealed.glob("*.draft"), self._folder.path / f"{FILE_NAME}.new"]
         for path in drafts:
-            if path.exists() and self._is_quiet(path):
+            if self._is_quiet(path):
                 yield Finding(
                     check="draft",
                     file=str(path.relative_to(self._folder.path)),

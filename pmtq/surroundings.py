@@ -162,7 +162,7 @@ def _room(folder: Folder) -> Iterator[Finding]:
     if not hasattr(os, "statvfs"):
         return
     files = [folder.results, *map(folder.queue, folder.queue_names())]
-    longest = max((path.stat().st_size for path in files if path.exists()), default=0)
+    longest = max(map(_size, files))
     seen = os.statvfs(folder.path)
     free = seen.f_bavail * seen.f_frsize
     if free < LEAST_ROOM + longest:
@@ -177,6 +177,13 @@ def _room(folder: Folder) -> Iterator[Finding]:
             what=f"the disk of {folder.path} can take no new file (all {seen.f_files:,} inodes are in use)",
             remedy=f"Remove some: df -i {folder.path}",
         )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _file_system(path: Path) -> Iterator[Finding]:

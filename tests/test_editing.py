@@ -168,16 +168,17 @@ def test_a_hand_made_line_that_was_changed_is_another_one(folder, draft, hand):
 
 
 def test_a_record_that_was_taken_out_is_called_off_and_can_be_posted_again(app, folder, post, draft, hand):
-    post("a", "b")
-    one = draft()
+    post("a", "b", queue="low")
+    one = draft("low")
 
     done = one.put(line("b"), NOW)
 
     assert done == NOTHING._replace(called_off=["a"])
-    assert (hand().run_all(), life(folder, "a")) == (["b"], [("REVOKED", 0)])
+    worker = hand(queues=["low"])
+    assert (worker.run_all(), life(folder, "a")) == (["b"], [("REVOKED", 0)])
+    assert [line["queue"] for line in all_states(folder) if line["status"] == "REVOKED"] == ["low"]
     again = Control(app).requeue("a")
-    assert queued(folder)[-1] == ("tasks.add", [1])
-    assert again.id in ids(folder)
+    assert (queued(folder, "low")[-1], ids(folder, "low")[-1]) == (("tasks.add", [1]), again.id)
 
 
 def test_who_waits_for_a_record_that_was_taken_out_does_not_wait_in_vain(folder, post, draft, hand):
@@ -353,7 +354,11 @@ def test_a_block_that_was_not_finished_can_be_finished(folder, draft, hand):
 
     done = one.put(one.text + b'  "params": [2]\n}--\n', NOW)
 
-    assert (done.added, done.behind, len(hand().run_all()), runs(folder)["a"]) == (1, 0, 2, 1)
+    worker = hand()
+    assert (done.added, done.behind, len(worker.run_all()), runs(folder)["a"]) == (1, 0, 2, 1)
+    for _ in range(2):
+        worker.claimer.tidy(after_grace(), idle=True)
+    assert (worker.run_all(), folder.rejected.exists()) == ([], False)
 
 
 @pytest.mark.parametrize("rest", [b'{"function":"tasks.a', b'--{\n "function"'])
@@ -413,6 +418,7 @@ def test_a_record_that_was_moved_elsewhere_is_not_shown_and_not_lost(folder, pos
 
     one.put(line("new") + one.text, NOW)
 
+    assert ids(folder) == ["a", "new", "b"]
     assert hand(queues=["celery", "low"]).run_all().count("a") == 1
 
 
