@@ -2,6 +2,7 @@
 
 1. It also goes where it went before.
 2. Tasks that run side by side, in threads or in an event loop, each have their own.
+3. What cannot be kept, on a full disk or in a file that is refused, costs a warning and never the task.
 
 What a thread prints that a task has started, and what a program prints that it calls, is not seen here. A task's id may be
 any text, so one that cannot be a file's name is replaced by a digest.
@@ -9,6 +10,7 @@ any text, so one that cannot be a file's name is replaced by a digest.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -22,7 +24,9 @@ from pathlib import Path
 from typing import TextIO
 
 from pmtq import disk
+from pmtq.exceptions import OperationalError
 
+logger = logging.getLogger("pmtq.output")
 _PLAIN_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 REDIRECTED = "pmtq.redirected"
 """The logger through which a worker logs what tasks print."""
@@ -40,17 +44,38 @@ def output_path(folder: Path, task_id: str) -> Path:
 @contextmanager
 def kept_output(task_id: str, folder: Path) -> Iterator[None]:
     """Send what is printed and logged here to the task's file, and to where it went before."""
-    disk.make_folder(folder)
-    disk.require_folder(folder)
-    descriptor = disk.open_file(output_path(folder, task_id))
-    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
-        token = _file.set(file)
-        _taps.open()
+    path = output_path(folder, task_id)
+    try:
+        disk.make_folder(folder)
+        disk.require_folder(folder)
+        descriptor = disk.open_file(path)
+    except OperationalError as error:
+        logger.warning("What task %s prints is not kept: %s", task_id, error)
+        yield
+        return
+    file = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
+    token = _file.set(file)
+    _taps.open()
+    try:
+        yield
+    finally:
+        _taps.close()
+        _file.reset(token)
         try:
-            yield
-        finally:
-            _taps.close()
-            _file.reset(token)
+            file.close()  # tries once more to write what found no room before
+        except OSError as error:
+            logger.warning(
+                "Not all that task %s printed is kept: %s",
+                task_id,
+                disk.cannot("append to", path, error, "The rest is lost."),
+            )
+
+
+def _keep(text: str) -> None:
+    """Write to the file of the task that runs here, if it has one and there is room."""
+    if file := _file.get():
+        with contextlib.suppress(OSError):
+            file.write(text)
 
 
 class _Taps:
@@ -88,8 +113,7 @@ class _Tee:
         self.first = first
 
     def write(self, text: str) -> int:
-        if file := _file.get():
-            file.write(text)
+        _keep(text)
         return self.first.write(text)
 
     def writelines(self, lines: Iterator[str]) -> None:
@@ -102,8 +126,8 @@ class _Tee:
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        if (file := _file.get()) and record.name != REDIRECTED:  # which stands there as it was printed
-            file.write(self.format(record) + "\n")
+        if _file.get() and record.name != REDIRECTED:  # which stands there as it was printed
+            _keep(self.format(record) + "\n")
 
 
 _taps = _Taps()

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 
 import pytest
 
+from pmtq import disk
 from pmtq.output import kept_output, output_path
 
 
@@ -127,3 +129,38 @@ def test_any_other_id_has_a_file_of_its_own_in_the_folder(tmp_path, task_id):
     with kept_output(task_id, tmp_path):
         print("here")
     assert path.read_text() == "here\n"
+
+
+def test_a_full_disk_costs_what_a_task_prints_and_not_the_task(folder, app, work, monkeypatch, caplog):
+    @app.task(name="tasks.say", keep_output=True)
+    def say():
+        print("one")
+        logging.getLogger("mine").error("two")
+        print("no end", end="")
+        return "done"
+
+    result, path = app.send_task("tasks.say", task_id="t"), output_path(folder.logs, "t")
+    real = disk.open_file
+    full = lambda file, **options: os.open("/dev/full", os.O_WRONLY) if file == path else real(file, **options)  # noqa: E731
+    monkeypatch.setattr(disk, "open_file", full)
+
+    work(app)
+
+    assert result.get(timeout=0) == "done"
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "pmtq.output"]
+    assert said == (
+        f"Not all that task t printed is kept: cannot append to {path}: No space left on device. The rest is lost. Free "
+        f"some space on its disk (df -h {folder.logs}) and try again."
+    )
+
+
+def test_a_file_that_is_refused_costs_what_a_task_prints_and_not_the_task(folder, app, work, caplog):
+    app.task(name="tasks.say", keep_output=True)(lambda: print("one"))
+    result, path = app.send_task("tasks.say", task_id="t"), output_path(folder.logs, "t")
+    path.mkdir(parents=True)
+
+    work(app)
+
+    assert result.state == "SUCCESS"
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "pmtq.output"]
+    assert said.startswith(f"What task t prints is not kept: {path} is refused: it is ")

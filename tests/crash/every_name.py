@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -66,12 +67,26 @@ def exercise(folder: Path) -> list[str]:
     sealing_before = sealing.SEAL_BYTES, sealing.IDLE_SEAL_BYTES
     sealing.SEAL_BYTES = sealing.IDLE_SEAL_BYTES = 0
     app = PMTQ("tasks", broker=f"file://{folder}")
+    warnings = _Warnings()
+    logging.getLogger("pmtq.output").addHandler(warnings)
     try:
-        return [said for step in _steps(app) if (said := _refusal(step))]
+        return [said for step in _steps(app) if (said := _refusal(step))] + warnings.said
     finally:
+        logging.getLogger("pmtq.output").removeHandler(warnings)
         sealing.SEAL_BYTES, sealing.IDLE_SEAL_BYTES = sealing_before
         app.backend.close()
         app.close()
+
+
+class _Warnings(logging.Handler):
+    """Collects what is refused and costs no more than a warning."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage().partition(": ")[2])
 
 
 def _refusal(step: Callable[[], object]) -> str:
