@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from pmtq import PMTQ, clock, disk, sealing
+from pmtq import PMTQ, clock, disk, sealing, watch
 from pmtq.presence import Presence, living
 from pmtq.states import LOST, PENDING, STARTED, SUCCESS
 from pmtq.worker.consumer import Consumer
-from tests.support import all_lines, all_states, eventually, life, read_lines
+from tests.crash.worker_process import make_app
+from tests.support import WORKER_PROCESS, all_lines, all_states, eventually, life, read_lines
 
 
 @pytest.fixture
@@ -254,6 +255,74 @@ def test_a_stopped_process_that_has_a_lock_is_waited_for_and_named(folder, app, 
     assert app.AsyncResult("t").get(timeout=0) == 3
     assert f"{path}.lock has been locked for 0 s by process {holder.pid} (" in caplog.text
     assert life(folder, "t") == [(STARTED, 1), (SUCCESS, 1)]
+
+
+# Watchers that hear nothing
+
+
+@pytest.mark.parametrize("limit", ["max_inotify_instances", "max_inotify_watches"])
+def test_a_worker_that_may_watch_nothing_looks_for_itself_and_says_so_once(folder, tmp_path, limit):
+    """The limit is a real one, of a user namespace of its own, so that nobody else has it."""
+    folder.make()
+    inside = f'echo 0 > /proc/sys/user/{limit} && touch "$1" && shift && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", inside, "sh", tmp_path / "limited"]
+    probe = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if not (tmp_path / "limited").exists():
+        pytest.skip(f"cannot make a user namespace with limits of its own here: {probe.stderr.strip()}")
+    app = make_app(folder.path)
+    with (tmp_path / "log").open("w") as log:
+        worker = [sys.executable, str(WORKER_PROCESS), str(folder.path), "w1"]
+        with subprocess.Popen([*command, *worker], stderr=log) as process:
+            assert eventually(lambda: "looking every" in (tmp_path / "log").read_text(), 30)
+            values = [app.tasks["tasks.log"].delay(f"{number}").get(timeout=20) for number in range(3)]
+            process.terminate()
+            status = process.wait(timeout=20)
+
+    assert values == ["0", "1", "2"]
+    assert status == 0
+    assert (tmp_path / "log").read_text().count("this system cannot watch") == 1
+    app.backend.close()
+
+
+class Deaf:
+    """An observer that never calls anybody, as on a network file system."""
+
+    daemon = True
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def schedule(self, *_, **__):
+        return object()
+
+    def unschedule(self, _) -> None:
+        """Do nothing."""
+
+    stop = start
+
+    def join(self, timeout=None) -> None:
+        """Return at once."""
+
+
+def test_a_worker_and_a_client_whose_observers_are_deaf_find_everything_by_looking(
+    app, add, work_until, monkeypatch, caplog
+):
+    monkeypatch.setattr(watch, "_new_observer", Deaf)
+    monkeypatch.setattr(watch, "SLOW_POLL", 0.02)
+    results = []
+
+    def post_one_after_the_other():
+        if len(results) < 6 and all(result.ready() for result in results):
+            results.append(add.delay(len(results), 1))
+        return len(results) == 6 and results[-1].ready()
+
+    work_until(app, post_one_after_the_other)
+
+    assert [result.get(timeout=0) for result in results] == [1, 2, 3, 4, 5, 6]
+    said = [record.getMessage() for record in caplog.records if record.name == "pmtq.watch"]
+    assert said == [
+        f"changes in {app.folder.path} are not notified (a network or container file system?); looking every 0.05 s instead"
+    ]
 
 
 # Clocks that jump
