@@ -361,6 +361,32 @@ def test_a_task_that_is_posted_under_an_id_that_was_used_before_has_the_result_o
     assert app.send_task("nobody", [1], task_id="x").get(timeout=10) == 5
 
 
+def test_what_was_sealed_after_it_was_read_is_not_read_again_for_each_task(backend, say, folder, monkeypatch):
+    say(*(StateRecord(f"t{number}", SUCCESS, number) for number in range(100)))
+    assert backend.state("t0").result == 0
+    say(StateRecord("late", SUCCESS, 5), StateRecord("t1", FORGOTTEN))
+    seal(folder, 0)
+    say(StateRecord("y", SUCCESS))
+    looked, real = [], Journal.read
+    monkeypatch.setattr(Journal, "read", lambda self, offset, *rest: looked.append(offset) or real(self, offset, *rest))
+
+    answers = [backend.state(name).result for name in ("t99", "t98", "late", "t1")]
+
+    assert (answers, looked.count(0)) == ([99, 98, 5, None], 1)  # the new file is read from its start, the old one not
+
+
+def test_a_sealed_file_that_was_rewritten_is_read_again(backend, say, folder):
+    say(StateRecord("a", SUCCESS, 1), StateRecord("b", SUCCESS, 2), StateRecord("c", SUCCESS, 3))
+    assert backend.state("a").result == 1
+    seal(folder, 0)
+    say(StateRecord("y", SUCCESS))
+    (folder.sealed / "results.0.jsonl").write_bytes(
+        b"".join(encode(StateRecord(name, SUCCESS, 7)) + b"\n" for name in ("longer", "b"))
+    )
+
+    assert (backend.state("b").result, backend.state("c").status) == (7, PENDING)
+
+
 def test_a_forgotten_task_has_no_state_and_no_history(backend, say):
     say(StateRecord("a", STARTED, attempt=1), StateRecord("a", SUCCESS, 1), StateRecord("b", SUCCESS, 2))
 
