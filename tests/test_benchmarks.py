@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from pmtq.folder import Folder
 from pmtq.result import EagerResult
-from tests.benchmarks import figures, table, workflows
+from tests.benchmarks import figures, history, kill_peers, kills, table, workflows
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.files import Backlog, ResultsFollower
 from tests.benchmarks.processes import ROOT, Unmeasured, Workshop, python
@@ -159,14 +160,141 @@ def test_durations_are_shown_in_a_fitting_unit(value, text):
 def test_the_table_and_the_file_hold_what_was_measured(tmp_path, capsys):
     rows = [table.Row("a [figure]", "1 /s", "prototype", "2 /s", 0.5, "≥ 0.5", met=True, samples={"pmtq": [1.0]})]
     facts = table.circumstances()
-    table.show(rows, facts)
-    table.save(rows, facts, tmp_path / "out.json")
+    table.show(rows)
+    table.save(rows, [], facts, tmp_path / "out.json")
     assert "a [figure]  1 /s  prototype        2 /s    0.5   ≥ 0.5  yes" in capsys.readouterr().out
     saved = json.loads((tmp_path / "out.json").read_text())
     assert (saved["cores"], saved["rows"][0]["samples"]) == (os.cpu_count(), {"pmtq": [1.0]})
 
 
+def test_the_line_below_the_tables_names_the_machine_and_the_other_queues(capsys):
+    facts = {"python": "3.11.7", "versions": {"rq": "3.0.0"}, "cores": 2, "load_before": 0.5, "at": "now"}
+    table.show_circumstances(facts)
+    assert capsys.readouterr().out == "Python 3.11.7, rq 3.0.0, 2 cores, load 0.5 before, now\n"
+
+
+HISTORY = [
+    history.Note("start", "0", 1, 10.0),
+    history.Note("start", "1", 2, 10.0),
+    history.Note("end", "1", 2, 10.1),
+    history.Note("start", "2", 2, 10.1),
+    history.Note("start", "0", 2, 10.7),  # after the death of worker 1
+    history.Note("end", "0", 2, 10.8),
+    history.Note("start", "0", 3, 11.0),  # once more: that death excuses one start only
+    history.Note("end", "0", 3, 11.1),
+    history.Note("start", "3", 3, 11.2),
+    history.Note("end", "3", 3, 11.3),  # and worker 3 dies before it has told anybody
+    history.Note("start", "3", 4, 12.5),
+    history.Note("end", "3", 4, 12.6),
+    history.Note("start", "4", 4, 12.7),
+    history.Note("start", "4", 5, 12.8),  # while worker 4 lives
+]
+KILLS = [history.Kill(1, 10.05), history.Kill(3, 11.5), history.Kill(9, 11.6)]  # number 9 had not begun anything
+
+
+def test_a_history_of_kills_is_counted_by_task():
+    tally = history.tally(["0", "1", "2", "3", "4", "5"], HISTORY, KILLS)
+    assert tally == history.Tally(("2", "4", "5"), 2, (10.7 - 10.05, 12.5 - 11.5))
+
+
+def test_a_start_before_the_kill_is_not_excused_by_it():
+    notes = [history.Note("start", "0", 1, 1.0), history.Note("start", "0", 2, 2.0)]
+    assert history.tally(["0"], notes, [history.Kill(1, 3.0)]) == history.Tally(("0",), 1, ())
+
+
+@pytest.mark.parametrize(("kept", "late", "lost"), [("", 0, 3), ("0124", 2, 1), ("245", 3, 0)])
+def test_what_has_not_ended_is_late_if_the_queue_still_has_it_and_lost_otherwise(tmp_path, kept, late, lost):
+    target = SimpleNamespace(name="another queue", settings="as installed", kept=lambda _: set(kept))
+    outcome = kills.judge(target, tmp_path, 6, HISTORY, KILLS)
+    back = [10.7 - 10.05, 12.5 - 11.5]
+    assert outcome == table.Outcome("another queue", 6, 3, late, lost, 2, back, "as installed")
+    assert (outcome.median, outcome.worst) == (sum(back) / 2, back[1])
+
+
+def test_a_task_notes_its_start_and_its_end_in_the_diary(tmp_path, monkeypatch):
+    monkeypatch.setenv(history.DIARY, str(tmp_path / "diary"))
+    assert history.read(tmp_path / "diary") == []
+    history.mark("7", 0.0)
+    with (tmp_path / "diary").open("a") as file:
+        file.write("start 8 12")  # is being written
+    assert [note[:3] for note in history.read(tmp_path / "diary")] == [
+        ("start", "7", os.getsid(0)),
+        ("end", "7", os.getsid(0)),
+    ]
+
+
+def test_the_kill_test_can_be_made(shop):
+    scale = kills.Scale(tasks=60, kills=1, seconds=0.05, long_seconds=0.1, patience=20.0, grace=0.1)
+    (outcome,) = kills.measure(shop, [kill_peers.KilledPmtq(shop)], scale, lambda _: None)
+    if not outcome.kills:
+        pytest.skip(f"{figures.TOO_BUSY} to have two workers at work at a time")
+    assert outcome == table.Outcome("pmtq", 61, 1, 0, 0, 0, outcome.back, "as installed")
+    assert len(outcome.back) <= 1  # none if the worker died between two tasks
+
+
+def test_a_task_is_kept_until_it_has_ended(shop):
+    target = kill_peers.KilledPmtq(shop)
+    folder = target.new_folder()
+    shop.ask(python("tests.benchmarks.kill_client", "pmtq", "0", "3", "0.0"), target.environment(folder))
+    assert target.kept(folder) == {"0", "1", "2"}
+    with target.workers(folder):
+        shop.wait_for(lambda: not target.kept(folder), "three tasks to end")
+    assert sorted(note.task for note in history.read(folder / "diary") if note.what == "end") == ["0", "1", "2"]
+
+
+def test_an_absent_queue_and_one_that_fails_have_rows_in_the_kill_test_that_say_so(shop, capsys):
+    class Absent(kill_peers.Target):
+        name = "absent"
+
+        def missing(self):
+            return "not installed: pip install absent"
+
+    class Failing(kill_peers.Target):
+        name, client = "failing", "none"
+
+    outcomes = kills.measure(shop, [Absent(shop), Failing(shop)], kills.QUICK, lambda _: None)
+    assert outcomes == [
+        table.Outcome("absent", note="not installed: pip install absent"),
+        table.Outcome("failing", note="tests.benchmarks.kill_client none failed: KeyError: 'none'", failed=True),
+    ]
+    table.show_kills([outcomes[0], table.Outcome("queue", 7, 2, 1, 0, 0, [0.5], "as installed")], 60.0)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert shown[1:3] == [
+        ["absent", "not", "installed:", "pip", "install", "absent"],
+        ["queue", "7", "2", "1", "0", "0", "500.00", "ms", "500.00", "ms", "as", "installed"],
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds what left its process group in /proc")
+def test_what_a_killed_process_forked_into_a_group_of_its_own_ends_with_it(shop, tmp_path):
+    code = (
+        "import fcntl, os, sys, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setpgrp()\n"
+        "    file = open(sys.argv[1], 'w')\n"
+        "    fcntl.flock(file, fcntl.LOCK_EX)\n"
+        "    print('locked', file=file, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    path = tmp_path / "lock"
+    process = shop.start([sys.executable, "-c", code, str(path)])
+    shop.wait_for(lambda: path.exists() and path.read_text(), "the child to lock its file")
+
+    shop.kill(process)
+
+    with path.open() as file:
+        shop.wait_for(lambda: is_free(file), "the child's lock to be free")
+
+
+def is_free(file) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def test_an_unknown_figure_is_refused_with_the_names_there_are():
     done = subprocess.run([*python("tests.benchmarks", "--only", "speed")], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 2
-    assert all(name in done.stderr.decode() for name in figures.FIGURES)
+    assert all(name in done.stderr.decode() for name in [*figures.FIGURES, "kills"])

@@ -8,17 +8,23 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.benchmarks import kills
 from tests.benchmarks.figures import FIGURES, FULL, QUICK, Bench, measure
+from tests.benchmarks.kill_peers import all_targets
 from tests.benchmarks.processes import Workshop
-from tests.benchmarks.table import circumstances, save, show
+from tests.benchmarks.table import circumstances, save, show, show_circumstances, show_kills
+
+KILLS = "kills"
+"""The kill test's name beside those of the figures."""
 
 
 def options() -> argparse.Namespace:
     """Read the command line."""
+    names = [*FIGURES, KILLS]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure pmtq beside its targets.")
     parser.add_argument("--quick", action="store_true", help="small counts: less than a minute, more noise")
-    parser.add_argument("--only", action="append", choices=list(FIGURES), metavar="NAME", help=", ".join(FIGURES))
-    parser.add_argument("--no-peers", action="store_true", help="leave Celery and Huey out")
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--no-peers", action="store_true", help="leave the other queues out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there, too")
     return parser.parse_args()
 
@@ -28,14 +34,23 @@ def main() -> int:
     chosen = options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     facts = circumstances()
+    peers = not chosen.no_peers
+    names = chosen.only or [*FIGURES, KILLS]
+    figures = [name for name in names if name != KILLS]
     with Workshop() as shop:
-        bench = Bench(shop, QUICK if chosen.quick else FULL, say, with_peers=not chosen.no_peers)
-        rows = measure(bench, chosen.only or list(FIGURES))
+        rows = measure(Bench(shop, QUICK if chosen.quick else FULL, say, with_peers=peers), figures) if figures else []
+        targets = all_targets(shop, with_peers=peers) if KILLS in names else []
+        scale = kills.QUICK if chosen.quick else kills.FULL
+        outcomes = kills.measure(shop, targets, scale, say)
     say("")
     if chosen.json:
-        save(rows, facts, chosen.json)
-    show(rows, facts)
-    return int(any(row.failed for row in rows))
+        save(rows, outcomes, facts, chosen.json)
+    if rows:
+        show(rows)
+    if outcomes:
+        show_kills(outcomes, scale.patience)
+    show_circumstances(facts)
+    return int(any(one.failed for one in (*rows, *outcomes)))
 
 
 def say(text: str) -> None:

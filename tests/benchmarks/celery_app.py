@@ -7,6 +7,8 @@ from pathlib import Path
 
 from celery import Celery
 
+from tests.benchmarks import history
+
 app = Celery("bench", broker=os.environ["BENCH_BROKER"], backend=os.environ["BENCH_BACKEND"])
 app.conf.worker_disable_rate_limits = True
 if folder := os.environ.get("BENCH_FOLDER"):
@@ -15,6 +17,12 @@ if folder := os.environ.get("BENCH_FOLDER"):
         "data_folder_out": f"{folder}/messages",
         "control_folder": f"{folder}/control",
         "polling_interval": 0.005,  # the default of a second would make every round trip take as long
+    }
+if visibility := os.environ.get("BENCH_VISIBILITY"):
+    app.conf.broker_transport_options = {
+        "visibility_timeout": int(visibility),
+        "unacked_restore_interval": 1,  # with these two as installed it looks every 100 s, however short the timeout
+        "unacked_restore_throttle": 1,
     }
 
 
@@ -41,3 +49,9 @@ def total(values: list[int], diary: str) -> int:
 def increment(value: int) -> int:
     """Return 1 more: the step of a chain."""
     return value + 1
+
+
+@app.task(name="mark", acks_late=True, reject_on_worker_lost=True)
+def mark(task: str, seconds: float) -> None:
+    """Note start and end; acknowledged after its end, and given back when its pool process dies."""
+    history.mark(task, seconds)

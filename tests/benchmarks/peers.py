@@ -19,6 +19,8 @@ from tests.benchmarks.processes import Workshop, python
 
 INSTALL = "not installed: pip install -e '.[peers]'"
 NO_SERVER = "no redis-server here: apt-get install redis-server"
+SOLO = ("-P", "solo")
+"""Options of a Celery worker that runs the tasks itself, in one process."""
 
 
 class Peer(Contender):
@@ -98,7 +100,7 @@ class CeleryOnRedis(OnRedis):
 
     def worker_command(self, folder: Path, number: int) -> list[str]:
         """Start one process that runs the tasks itself."""
-        return celery_worker(number)
+        return celery_worker(number, *SOLO)
 
     @contextmanager
     def counting(self, folder: Path) -> Iterator[Callable[[], int]]:
@@ -130,7 +132,7 @@ class CeleryInFiles(Peer):
 
     def worker_command(self, folder: Path, number: int) -> list[str]:
         """Start one process that runs the tasks itself."""
-        return celery_worker(number)
+        return celery_worker(number, *SOLO)
 
     @contextmanager
     def counting(self, folder: Path) -> Iterator[Callable[[], int]]:
@@ -202,11 +204,11 @@ def all_peers(shop: Workshop) -> list[Contender]:
     ]
 
 
-def celery_worker(number: int) -> list[str]:
+def celery_worker(number: int, *options: str) -> list[str]:
     """Return the command of a worker with a name of its own, without the chatter between workers."""
     quiet = ("--loglevel", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat")
     name = ("-n", f"worker{number}@%h")
-    return python("celery", "-A", "tests.benchmarks.celery_app", "worker", "-P", "solo", *name, *quiet)
+    return python("celery", "-A", "tests.benchmarks.celery_app", "worker", *options, *name, *quiet)
 
 
 def huey_worker() -> list[str]:

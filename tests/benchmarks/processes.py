@@ -117,6 +117,9 @@ class Workshop:
             self._running.remove(process)
         with suppress(ProcessLookupError):  # they may all have ended
             os.killpg(process.pid, signal.SIGKILL)  # it leads its group, so this number is its own
+        for pid in _session(process.pid):  # what RQ forks for a task has a group of its own
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
 
     def stop_all(self) -> None:
@@ -155,6 +158,17 @@ def peak_megabytes(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise Unmeasured(f"/proc/{pid}/status has no VmHWM")
+
+
+def _session(leader: int) -> list[int]:
+    """Return the ids of all processes in the session that ``leader`` began (Linux; elsewhere none)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # one that ends meanwhile
+            # After the name, which may hold anything but ends in the last bracket: state, parent, group, session.
+            if int(path.read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(int(path.parent.name))
+    return found
 
 
 def _proc(pid: int, name: str) -> Path:

@@ -13,7 +13,10 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +24,8 @@ from rich.table import Table
 
 WIDTH = 140
 """Columns, where there is no terminal to say how many it has."""
+PEERS = ("celery", "kombu", "huey", "redis", "rq")
+"""The packages whose versions a reader must know, if they are installed."""
 
 
 @dataclass
@@ -41,6 +46,35 @@ class Row:
     failed: bool = False
     samples: dict[str, list[float]] = field(default_factory=dict)
     """What was measured, in tasks per second, seconds, megabytes or shares, one number for each round."""
+
+
+@dataclass
+class Outcome:
+    """One line of the kill test's table."""
+
+    queue: str
+    tasks: int = 0
+    kills: int = 0
+    late: int = 0
+    """Tasks that had not ended when the wait was over, and that the queue still had."""
+    lost: int = 0
+    """Tasks that had not ended, and that the queue had no more."""
+    doubled: int = 0
+    """Starts that no kill explains."""
+    back: list[float] = field(default_factory=list)
+    """Seconds from a kill to the second start of the task that it cut off."""
+    note: str = ""
+    failed: bool = False
+
+    @property
+    def median(self) -> float | None:
+        """The median of ``back``; None if nothing came back."""
+        return statistics.median(self.back) if self.back else None
+
+    @property
+    def worst(self) -> float | None:
+        """The longest of ``back``; None if nothing came back."""
+        return max(self.back, default=None)
 
 
 @dataclass(frozen=True)
@@ -77,7 +111,7 @@ def paired_ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=False))
 
 
-def show(rows: list[Row], facts: dict[str, object]) -> None:
+def show(rows: list[Row]) -> None:
     """Print the table; figure and value of pmtq only where they change."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for heading in ("figure", "pmtq", "beside", "its figure", "ratio", "target", "met", "note"):
@@ -89,11 +123,36 @@ def show(rows: list[Row], facts: dict[str, object]) -> None:
         before = row.figure
         met = {None: "", True: "yes", False: "NO"}[row.met]
         table.add_row(*map(escape, (*head, row.beside, row.other, _shown(row.ratio), row.target, met, row.note)))
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(table)
-    console.print(
-        f"Python {facts['python']}, {facts['cores']} cores, load {facts['load_before']} before, {facts['at']}"
+    _console().print(table)
+
+
+def show_kills(outcomes: list[Outcome], patience: float) -> None:
+    """Print the table of the kill test, in which nobody waited longer than ``patience`` seconds for a sign of life."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    for heading in ("kill -9 of workers", "tasks", "kills", "late", "lost", "doubled", "back: median", "worst", "note"):
+        words = heading in {"kill -9 of workers", "note"}
+        table.add_column(heading, justify="left" if words else "right", no_wrap=heading != "note", overflow="fold")
+    for one in outcomes:
+        counts = (one.tasks, one.kills, one.late, one.lost, one.doubled) if one.tasks else ("",) * 5
+        times = (duration(time) if time is not None else "-" * bool(one.tasks) for time in (one.median, one.worst))
+        table.add_row(*(escape(str(cell)) for cell in (one.queue, *counts, *times, one.note)))
+    _console().print(table)
+    _console().print(
+        f"late: still in the queue, and not run to its end when nothing had moved for {patience:g} s; lost: not even there; "
+        "doubled: starts that no kill explains; back: from a kill to the second start of the task it cut off"
     )
+
+
+def show_circumstances(facts: dict[str, Any]) -> None:
+    """Print what a reader must know of the machine and of the other queues."""
+    versions = "".join(f", {name} {version}" for name, version in facts["versions"].items())
+    _console().print(
+        f"Python {facts['python']}{versions}, {facts['cores']} cores, load {facts['load_before']} before, {facts['at']}"
+    )
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def _shown(ratio: float | None) -> str:
@@ -102,8 +161,8 @@ def _shown(ratio: float | None) -> str:
     return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
-def circumstances() -> dict[str, object]:
-    """Return what a reader must know of the machine."""
+def circumstances() -> dict[str, Any]:
+    """Return what a reader must know of the machine and of the other queues."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -111,9 +170,11 @@ def circumstances() -> dict[str, object]:
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "load_before": load,
+        "versions": {name: metadata.version(name) for name in PEERS if find_spec(name)},
     }
 
 
-def save(rows: list[Row], facts: dict[str, object], path: Path) -> None:
-    """Write everything to a JSON file, every round's figure included."""
-    path.write_text(json.dumps(facts | {"rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+def save(rows: list[Row], outcomes: list[Outcome], facts: dict[str, Any], path: Path) -> None:
+    """Write everything to a JSON file, every round's figure and every kill's outcome included."""
+    lists = {"rows": [asdict(row) for row in rows], "kills": [asdict(one) for one in outcomes]}
+    path.write_text(json.dumps(facts | lists, indent=2) + "\n")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from pmtq import PMTQ
+from tests.benchmarks import history
 
 HOLD_SECONDS = 60.0
 """Longer than anything waits for a worker that holds a task; short enough not to be in the way for ever."""
@@ -47,3 +48,9 @@ def total(values: list[int], diary: str) -> int:
 def increment(value: int) -> int:
     """Return 1 more: the step of a chain."""
     return value + 1
+
+
+@app.task(name="mark")
+def mark(task: str, seconds: float) -> None:
+    """Note start and end."""
+    history.mark(task, seconds)
