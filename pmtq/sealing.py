@@ -25,7 +25,7 @@ from pmtq.journal import Journal
 from pmtq.ledger import Ledger
 from pmtq.reader import QueueReader
 from pmtq.records import StateRecord, encode_lines, timestamp
-from pmtq.scan import with_task_id
+from pmtq.scan import is_complete, with_task_id
 from pmtq.states import FINAL_STATES
 
 SEAL_BYTES = 16 * 1024 * 1024
@@ -226,8 +226,8 @@ def _carry_late_lines(
     end = old.position()
     half_a_line = old.journal.read_bytes(end, old.unread())
     old.journal.close()
-    if end == carried and not _may_still_be_written(path, now):
-        target.write(half_a_line + b"\n")  # nobody is there to finish it
+    if end == carried and (is_complete(half_a_line) or not _may_still_be_written(path, now)):
+        target.write(half_a_line + b"\n")  # nobody is there to finish it, or need to
         end += len(half_a_line)
     if end != carried:
         _declare(results, ledger, path, end, now, target)

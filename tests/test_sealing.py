@@ -487,6 +487,24 @@ def test_a_half_written_line_whose_writer_is_gone_is_rejected_and_not_forgotten(
     assert '"half","func' in everything
 
 
+def test_a_whole_record_without_newline_is_run_from_the_sealed_file_though_an_idle_client_keeps_that_open(
+    hand, send, folder, outgrown
+):
+    send("a")
+    one = hand("w1")
+    with folder.queue().open("ab") as idle:
+        one.run_all()
+        post_by_hand(folder, '{"task_id":"b","function":"tasks.add"}')
+        tidy(one, idle=False)
+        tidy(one, now=after_grace())
+        ran = one.run_all()
+        idle.write(b"\n")
+
+    tidy(one, now=after_grace())
+    tidy(one, now=after_grace())
+    assert (ran, one.run_all(), hand("w2").run_all(), sealed(folder).count("queue.0.jsonl")) == (["b"], [], [], 0)
+
+
 def test_a_line_that_arrives_while_the_sealed_file_is_read_is_run_once(hand, send, folder, monkeypatch):
     send("a")
     one = hand("w1")
