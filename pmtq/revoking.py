@@ -25,11 +25,12 @@ from pmtq.clock import now
 from pmtq.exceptions import ImproperlyConfigured
 from pmtq.folder import Folder, priority_of
 from pmtq.follower import Follower
+from pmtq.inheritance import legacy
 from pmtq.inspection import View, Worker
 from pmtq.ledger import REVOKE, release
 from pmtq.presence import find_remains, noted
 from pmtq.records import StateRecord, TaskRecord, timestamp
-from pmtq.states import RELEASED, REVOKED
+from pmtq.states import RELEASED, REVOKED, STARTED
 
 TERMINATED = "terminated"
 """What the end of a task says that was ended together with its process."""
@@ -141,8 +142,17 @@ class Revoking:
             if f"{REVOKE} {task_id}" not in ledger.controls:
                 self._follower.write([StateRecord(control=f"{REVOKE} {task_id}", result=True, at=timestamp(now()))])
             return Fate(task_id, f"{worker} runs it to its end, and it is not started again", worker)
-        self._follower.write([revoked(task_id, why, ledger.open.get(task_id), record)])
+        last = ledger.open.get(task_id)
+        self._follower.write([revoked(task_id, why, last, record), *self._never_begun(last)])
         return Fate(task_id, "called off")
+
+    def _never_begun(self, last: StateRecord | None) -> list[StateRecord]:
+        """Return what gives back the rest of a dead worker's batch, whose next task would be taken for the one it ran."""
+        if last is None or last.status != STARTED:
+            return []
+        notes = list(filter(None, map(state_in, noted(self._follower.folder, last.worker))))
+        left = legacy(self._follower.ledger, last.worker, notes, timestamp(now()))
+        return [line for line in left if line.status == RELEASED and line.task_id != last.task_id]
 
     def _refuse(self, task_id: str, worker: Worker, why_not: str) -> Fate:
         """Call off a task that goes on all the same: what it comes to does not count any more."""

@@ -201,6 +201,33 @@ def test_a_revocation_outlives_that_the_results_start_afresh(folder, post, hand)
     assert life(folder, "b") == [("REVOKED", 0)]
 
 
+def test_when_what_a_dead_worker_ran_is_called_off_the_next_of_its_batch_has_not_begun(folder, post, hand):
+    post("ran", "next", "last")
+    known = {"tasks.add": False}  # such a task is started once at most
+    dead = hand("dead@h", known)
+    dead.claim(3)
+    dead.die()
+
+    fates = Revoking(folder).revoke(["ran"])
+
+    assert fates == [Fate("ran", "called off")]
+    assert hand("heir@h", known).run_all() == ["next", "last"]
+    assert life(folder, "next") == [("STARTED", 1), ("RELEASED", 0), ("STARTED", 1), ("SUCCESS", 1)]
+
+
+def test_when_another_task_of_a_dead_worker_is_called_off_the_one_it_ran_is_lost_all_the_same(folder, post, hand):
+    post("ran", "next", "last")
+    dead = hand("dead@h")
+    dead.claim(3)
+    dead.die()
+
+    Revoking(folder).revoke(["next"])
+
+    assert hand("heir@h").run_all() == ["ran", "last"]
+    assert life(folder, "ran") == [("STARTED", 1), ("LOST", 1), ("STARTED", 2), ("SUCCESS", 2)]
+    assert life(folder, "last") == [("STARTED", 1), ("RELEASED", 0), ("STARTED", 1), ("SUCCESS", 1)]
+
+
 def test_all_that_was_sent_as_a_group_is_called_off(folder, post, hand):
     post("a", "b", group_id="g", priority=4)
     post("c", group_id="other")
