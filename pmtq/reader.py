@@ -20,8 +20,9 @@ from pmtq.scan import Item, Scanner, is_complete, oversize
 _OWN_ID = b'{"task_id":"'
 MOVED_MARK = b'"moved"'
 """What a line holds that is a copy of one in another place."""
-_FINGERPRINT = 64
-"""So many bytes before the reading position must still be the same, else somebody edited the file."""
+_FINGERPRINT = 1024
+"""So many bytes before the reading position must still be the same, else somebody edited the file. Most lines are shorter: the
+id at its beginning is what tells a line from the next one, when somebody has put one in."""
 
 
 class QueueReader:
@@ -52,9 +53,11 @@ class QueueReader:
         """Say whether what was read so far no longer stands in the file under this name."""
         if self.journal.refresh() != self._inode:
             return True
-        if not self._offset:
-            return False
-        return self.journal.read_bytes(self._offset - len(self._before), len(self._before)) != self._before
+        return not self._stands_as_read()
+
+    def _stands_as_read(self) -> bool:
+        """Say whether the bytes before the reading position are those that were read."""
+        return self.journal.read_bytes(self._offset - len(self._before), len(self._before)) == self._before
 
     def fill(self) -> None:
         """Decode the next piece of the file unless decoded records are still waiting."""
@@ -62,6 +65,8 @@ class QueueReader:
             return
         for size in (CHUNK, 2 * MAX_RECORD_BYTES):
             data = self.journal.read(self._offset, size, longest=size)
+            if data and not self._stands_as_read():
+                return  # somebody has edited the file: taking these bytes in would hide that
             self._items.extend(self._scanner.scan(data, self._offset))
             if read := self._scanner.consumed:  # a block may be cut where this piece ends: then less than all
                 self._before = (self._before + data[max(0, read - _FINGERPRINT) : read])[-_FINGERPRINT:]

@@ -529,6 +529,17 @@ def test_a_queue_that_an_editor_saved_is_read_again_and_matched_by_id(hand, send
     assert one.run_all() == ["c", "b", "d"]
 
 
+def test_a_record_that_somebody_put_in_at_the_top_in_place_is_found(hand, send, folder):
+    send("a")
+    one = hand("w1")
+    one.settle(*one.claim())
+    text = folder.queue().read_bytes()
+    folder.queue().write_bytes(text.replace(b'"a"', b'"b"') + text + text.replace(b'"a"', b'"c"'))
+
+    assert one.run_all() == ["b", "c"]
+    assert not folder.rejected.exists()
+
+
 def test_a_removed_queue_file_stops_nobody(hand, send, folder):
     send("a")
     one = hand("w1")

@@ -163,6 +163,17 @@ def test_a_file_that_is_not_the_one_read_so_far_is_noticed(reader, path, how):
     assert reader.is_another_file()
 
 
+def test_reading_on_in_a_file_that_was_edited_in_place_hands_out_nothing_and_hides_nothing(reader, path):
+    """A worker decodes what is there before it takes the lock, under which it looks whether the file is the same."""
+    add(path, line("a"))
+    ids(reader)
+    path.write_bytes(line("put in at the top") + line("a") + line("b"))
+
+    reader.fill()
+
+    assert (ids(reader), reader.is_another_file()) == ([], True)
+
+
 def test_a_file_that_only_grew_is_the_same_file(reader, path):
     add(path, line("a"))
     list(reader)
