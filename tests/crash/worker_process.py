@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -11,25 +12,36 @@ from pathlib import Path
 from pmtq import PMTQ
 from pmtq.presence import Presence
 from pmtq.worker.consumer import Consumer
+from pmtq.worker.ending import unblock_signals
 
 
 def make_app(path: Path) -> PMTQ:
-    """Return an app on the folder ``path``, whose tasks leave a line in ``runs.log`` beside it."""
+    """Return an app on the folder ``path``, whose tasks leave a line in ``runs.log`` beside it, or two in ``history.log``."""
     app = PMTQ("tasks", broker=f"file://{path}")
     log_path = path.parent / "runs.log"
-    descriptor = -1
+    history_path = path.parent / "history.log"
+
+    @functools.cache
+    def open_once(log: Path) -> int:
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def note(entry: str) -> None:
-        nonlocal descriptor
-        if descriptor < 0:
-            descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(descriptor, f"{entry}\n".encode())
+        os.write(open_once(log_path), f"{entry}\n".encode())
 
     @app.task(name="tasks.log")
     def log(entry, seconds=0.0):
         note(entry)
         if seconds:
             time.sleep(seconds)
+        return entry
+
+    @app.task(name="tasks.tell", bind=True)
+    def tell(self, entry, seconds=0.0):
+        history = open_once(history_path)
+        os.write(history, f"B {entry} {self.request.hostname} {time.time_ns()}\n".encode())
+        if seconds:
+            time.sleep(seconds)
+        os.write(history, f"E {entry} {self.request.hostname} {time.time_ns()}\n".encode())
         return entry
 
     def die(entry):
@@ -55,6 +67,7 @@ def main(path: str, name: str, *options: str) -> None:
     here = Presence(app.folder, name, {"name": name, "pid": os.getpid()})
     consumer = Consumer(app.folder, here, ["celery"], app.tasks)
     signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
+    unblock_signals()
     consumer.run(burst="burst" in options)
     here.leave()
 
