@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format reference mutants bench bench-peers clean
+.PHONY: demo test crash check format reference mutants bench bench-peers clean
 
 demo: $(READY)  ## a worker and a client, side by side, on real pictures
 	@$(BIN)/pmtq demo
 
 test: $(READY)  ## the tests, the fast ones first
 	@$(BIN)/python -m pytest -q -n 2
+
+crash: $(READY)  ## kill, cut, fill and scramble at large, about a quarter of an hour; one table of what came of it
+	@$(BIN)/python -m tests.crash
 
 check: $(READY)  ## style, types and floors
 	@$(BIN)/ruff check .

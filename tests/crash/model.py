@@ -46,7 +46,7 @@ from pmtq.states import (
     SUCCESS,
 )
 from pmtq.trace import Trace
-from tests.support import Hand, post_by_hand, read_lines
+from tests.support import Hand, all_states, post_by_hand, read_lines
 
 COUNTDOWN = 10.0
 """Seconds between two tries of a task that wants to be tried again."""
@@ -94,6 +94,8 @@ class Expected:
     """Lines beyond the first with its id, which may be come to when its results are archived."""
     times: dict[str, str] = field(default_factory=dict)
     """What the client said of its time."""
+    was_again: bool = False
+    """Whether such a copy was run."""
     is_old: bool = False
     """Whether the results have started afresh since its end."""
 
@@ -286,6 +288,17 @@ class Queue(RuleBasedStateMachine):
         else:
             task.status = REVOKED
 
+    @rule(data=st.data())
+    def end_what_runs(self, data):
+        """Write an end while a worker holds the task, as whoever terminates it does: what that worker says comes too late."""
+        held = [task for task in self.tasks if task.holder]
+        if held:
+            task = data.draw(st.sampled_from(held))
+            self.app.backend.store(
+                StateRecord(task.task_id, REVOKED, None, task.attempt, at=timestamp(self.clock.now()))
+            )
+            task.status, task.holder = REVOKED, ""
+
     def _is_noted_by_a_dead(self, task: Expected) -> bool:
         return task.label in self.limbo and task.status == RETRY
 
@@ -315,7 +328,7 @@ class Queue(RuleBasedStateMachine):
     @precondition(lambda self: self.folder.queue().exists())
     @rule(
         data=st.data(),
-        change=st.sampled_from(["none", "CRLF", "mark", "insert", "delete", "no last newline"]),
+        change=st.sampled_from(["none", "CRLF", "mark", "delete", "no last newline"]),
         in_place=st.booleans(),
     )
     def edit(self, data, change, in_place):
@@ -324,12 +337,25 @@ class Queue(RuleBasedStateMachine):
             lines = [line.rstrip("\r\n") + "\r\n" if line.endswith("\n") else line for line in lines]
         elif change == "mark" and lines:
             lines[0] = "\ufeff" + lines[0].lstrip("\ufeff")
-        elif change == "insert":
-            self._insert(lines, data)
         elif change == "delete":
             self._delete(lines, data)
         elif change == "no last newline" and lines:
             self._hide_last(lines)
+        self._save(lines, in_place=in_place)
+
+    @precondition(lambda self: self.folder.queue().exists())
+    @rule(place=st.integers(0, 3), in_place=st.booleans())
+    def put_in_a_line(self, place, in_place):
+        lines = self._queue_bytes().decode().splitlines(keepends=True)
+        places = [number for number, one in enumerate(lines) if one.startswith('{"task_id"')]
+        if place < len(places):
+            label = self._label()
+            lines.insert(places[place], TYPED["plain"].format(label, "good"))
+            self._save(lines, in_place=in_place)
+            self.tasks.append(Expected(label, "good", task_id=label))
+
+    def _save(self, lines: list[str], *, in_place: bool) -> None:
+        """Write the file as an editor does: into it, or beside it and under its name then."""
         path = self.folder.queue()
         if not in_place:
             path = path.with_name("queue.jsonl.draft")
@@ -337,15 +363,6 @@ class Queue(RuleBasedStateMachine):
         path.chmod(0o600)
         if not in_place:
             path.replace(self.folder.queue())
-
-    def _insert(self, lines: list[str], data) -> None:
-        label = self._label()
-        line = TYPED["plain"].format(label, "good")
-        places = [number for number, one in enumerate(lines) if one.startswith('{"task_id"')] or [len(lines)]
-        place = data.draw(st.sampled_from(places))
-        if place < len(lines) or not lines or lines[-1].endswith("\n"):
-            lines.insert(place, line)
-            self.tasks.append(Expected(label, "good", task_id=label))
 
     def _delete(self, lines: list[str], data) -> None:
         free = [
@@ -425,7 +442,7 @@ class Queue(RuleBasedStateMachine):
         if task.status in FINAL_STATES and task.is_old and task.copies:
             task.status, task.copies, task.attempt, task.deaths, task.retries = PENDING, task.copies - 1, 0, 0, 0
             task.eta = task.expires = 0.0
-            task.is_old = False
+            task.is_old, task.was_again = False, True
         assert task.may_start(now), f"{worker.name} was given {task} at {now}"
         task.attempt, task.holder, task.status, task.may_hide = task.attempt + 1, worker.name, STARTED, False
         assert (claim.started.attempt, claim.started.deaths, claim.started.retries) == (
@@ -446,6 +463,8 @@ class Queue(RuleBasedStateMachine):
 
     def _settle(self, fate: Fate) -> None:
         task = fate.task
+        if task.status in FINAL_STATES:
+            return
         task.holder, task.status = "", fate.status
         if fate.status == RETRY:
             task.retries += 1
@@ -460,13 +479,15 @@ class Queue(RuleBasedStateMachine):
         for fate in worker.fates:
             self._settle(fate)
             self.limbo.add(fate.task.label)
-        for number, claim in enumerate(worker.batch):
-            task = self._known(claim.record.task_id)
+        held = [self._known(claim.record.task_id) for claim in worker.batch]
+        for number, task in enumerate(task for task in held if task.status not in FINAL_STATES):
             self._let_go(task, RELEASED if number else LOST)
             self.limbo.add(task.label)
 
     @staticmethod
     def _let_go(task: Expected, status: str) -> None:
+        if task.status in FINAL_STATES:
+            return
         task.holder, task.status = "", status
         if status == LOST:
             task.deaths += 1
@@ -550,6 +571,12 @@ class Queue(RuleBasedStateMachine):
             self.clock.move_to(max(task.eta for task in waits) + 1)
             self._run_what_is_left_now(worker)
         assert [task for task in self.tasks if task.status not in FINAL_STATES] == []
+        ends: dict[str, set[str]] = {}
+        for line in all_states(self.folder):
+            if line["status"] in FINAL_STATES:
+                ends.setdefault(line["task_id"], set()).add(line["status"])
+        again = {task.task_id for task in self.tasks if task.copies or task.was_again}
+        assert {name: found for name, found in ends.items() if len(found) > 1 and name not in again} == {}
         rejected = [line["text"] for line in read_lines(self.folder.rejected)]
         missing = [name for name in self.junk if not any(name in text for text in rejected)]
         assert not missing, f"{missing} were not reported"

@@ -22,7 +22,7 @@ def test_a_storm_of_kills_and_freezes_loses_nothing_and_runs_nothing_twice_witho
         "--kills",
         "30",
         "--seconds",
-        "0.001",
+        "0.002",
         "--seed",
         "20261120",
     ]

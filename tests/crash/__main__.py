@@ -1,0 +1,207 @@
+"""Runs the large forms of the harnesses, and prints one table: ``python -m tests.crash``, or ``make crash``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.crash import fuzz, model, points
+from tests.crash.table import Row, show
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH = 50
+"""Examples that share a seed: so many are run again to find the one that broke."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of each."""
+
+    tasks: int
+    kills: int
+    states: int
+    examples: int
+    seed: int
+
+
+def model_row(sizes: Sizes) -> Row:
+    """Run the state machine beside its dict."""
+
+    def batch(number: int, examples: int) -> None:
+        run_state_machine_as_test(seed(number)(model.Queue), settings=_settings(examples, stateful_step_count=50))
+
+    row = _in_batches("model", sizes, sizes.examples, batch)
+    row.kills = model.STEPS["kills"]
+    row.count = f"{model.STEPS['steps']:,} steps, {model.STEPS['tasks']:,} tasks"
+    return row
+
+
+def points_row(sizes: Sizes) -> Row:
+    """Put a crash between any two effects, and into them."""
+    tally = points.explore(
+        sizes.seed, sizes.states, 0.05, lambda so_far: say(f"points: {so_far.states:,} of {sizes.states:,} states")
+    )
+    return Row(
+        "points",
+        f"{tally.states:,} states of {tally.stories:,} stories",
+        None,
+        tally.lost + tally.missing,
+        0,
+        tally.needless,
+        tally.unexpected,
+        fault=tally.first,
+        again=_again("points", tally.last_seed, f"--states {sizes.states}"),
+    )
+
+
+def storm_row(sizes: Sizes) -> Row:
+    """Kill, freeze and end real processes."""
+    place = Path(tempfile.mkdtemp(prefix="pmtq-storm-"))
+    options = ["--tasks", str(sizes.tasks), "--kills", str(sizes.kills), "--seed", str(sizes.seed)]
+    command = [sys.executable, "-m", "tests.crash.storm", *options, str(place)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        last = ""
+        try:
+            for line in process.stderr or ():
+                last = line.rstrip()
+                say(f"storm: {last}")
+            answer = process.stdout.read() if process.stdout else ""
+        finally:
+            process.terminate()  # when this is broken off; it ends its own
+    again = _again("storm", sizes.seed, f"--tasks {sizes.tasks} --kills {sizes.kills}")
+    if not answer:
+        return Row("storm", fault=f"it ended without a report: {last}. Its folder is {place}", again=again)
+    report = json.loads(answer)
+    fault = f"{report['first']}. Its folder is {place}" if report["first"] else ""
+    if not fault:
+        shutil.rmtree(place)
+    return Row(
+        "storm",
+        f"{report['tasks']:,} tasks, {report['frozen']:,} freezes, {report['ended']:,} ends",
+        report["kills"],
+        report["lost"],
+        report["doubled"],
+        report["needless"],
+        report["unexpected"] + report["overlapping"] + report["unruly"],
+        report["redelivery"],
+        fault=fault,
+        again=again,
+    )
+
+
+def fuzz_row(sizes: Sizes) -> Row:
+    """Have files of any bytes read."""
+    checks = fuzz.CHECKS
+
+    def batch(number: int, examples: int) -> None:
+        for check in checks:
+            seed(number)(_settings(examples)(check))()
+
+    return _in_batches("fuzz", sizes, sizes.examples, batch, f" of {len(checks)} checks")
+
+
+HARNESSES: dict[str, Callable[[Sizes], Row]] = {
+    "model": model_row, "points": points_row, "storm": storm_row, "fuzz": fuzz_row
+}  # fmt: skip
+
+
+def _settings(examples: int, **more: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=False,
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )
+
+
+def _in_batches(name: str, sizes: Sizes, examples: int, batch: Callable[[int, int], object], of: str = "") -> Row:
+    """Run ``batch(seed, examples)`` until there were so many examples, or one of them broke a promise."""
+    row, done = Row(name), 0
+    while done < examples and not row.fault:
+        number, size = sizes.seed + done // BATCH, min(BATCH, examples - done)
+        try:
+            batch(number, size)
+        except Exception as error:
+            row.fault = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+            row.unexpected += 1
+            row.again = _again(name, number, f"--examples {size}")
+        done += size
+        say(f"{name}: {done:,} of {examples:,} examples")
+    row.count = f"{done:,} examples{of}"
+    return row
+
+
+def _again(name: str, number: int, sizes: str) -> str:
+    return f"python -m tests.crash --only {name} --seed {number} {sizes}"
+
+
+def run(sizes: Sizes, names: list[str]) -> list[Row]:
+    """Run the harnesses of these names one after the other."""
+    rows = []
+    for name in names:
+        began = time.monotonic()
+        row = HARNESSES[name](sizes)
+        row.seconds = time.monotonic() - began
+        rows.append(row)
+    say("")
+    return rows
+
+
+def say(text: str) -> None:
+    """Show what is going on, on a line that the next one replaces; in a log file, not at all."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text[:120]}", end="", file=sys.stderr, flush=True)
+
+
+def options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.crash", description="Break things, and see that nothing is lost."
+    )
+    parser.add_argument("--tasks", type=int, default=100_000, help="of the storm (%(default)s)")
+    parser.add_argument("--kills", type=int, default=1000, help="in it (%(default)s)")
+    parser.add_argument("--states", type=int, default=250_000, help="after crashes in memory (%(default)s)")
+    parser.add_argument(
+        "--examples", type=int, default=2000, help="of the model and of each check of the fuzz (%(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=time.time_ns() // 10**9 % 10**6, help="of all chance (another one each time)"
+    )
+    parser.add_argument("--only", action="append", choices=list(HARNESSES), metavar="NAME", help=", ".join(HARNESSES))
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run, and return 1 if a promise was broken."""
+    chosen = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
+    logging.disable(logging.CRITICAL)  # what goes wrong here was meant to
+    sizes = Sizes(chosen.tasks, chosen.kills, chosen.states, chosen.examples, chosen.seed)
+    rows = run(sizes, chosen.only or list(HARNESSES))
+    status = show(rows)
+    print(f"Seed {sizes.seed}")
+    return status
+
+
+if __name__ == "__main__":
+    os.environ.pop("PMTQ_BROKER_URL", None)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
