@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +25,7 @@ from pmtq.exceptions import OperationalError
 from pmtq.folder import Folder
 from pmtq.presence import Presence
 from pmtq.states import SUCCESS
+from pmtq.worker import consumer
 from pmtq.worker.consumer import Consumer
 from tests.crash.counts import Counts
 from tests.support import all_states, read_lines
@@ -105,9 +108,9 @@ def run_worker(app: PMTQ, name: str) -> None:
     """Be a worker until nothing is left to run, and clear away what is done with."""
     here = Presence(app.folder, name, {"pid": os.getpid()})
     try:
-        consumer = Consumer(app.folder, here, ["celery"], app.tasks)
-        consumer.run(burst=True)
-        consumer._claimer.tidy(time.time() + sealing.GRACE + 1, idle=True)
+        working = Consumer(app.folder, here, ["celery"], app.tasks)
+        working.run(burst=True)
+        working._claimer.tidy(time.time() + sealing.GRACE + 1, idle=True)
         here.leave()
     except BaseException:
         here.abandon()
@@ -220,13 +223,35 @@ def _troubles(folder: Folder, scenario: str, refusal: str) -> Iterator[str]:
         yield f"does not say where, or what to do: {refusal}"
 
 
+@contextmanager
+def in_a_hurry() -> Iterator[None]:
+    """Seal whatever there is, try again at once, log nothing, and wait for no disk: nobody pulls a plug here."""
+    places = [(sealing, "SEAL_BYTES"), (sealing, "IDLE_SEAL_BYTES"), (consumer, "SLOW_POLL"), (os, "fsync")]
+    before = [getattr(*place) for place in places]
+    for place, value in zip(places, (0, 0, 0.0, lambda _: None), strict=True):
+        setattr(*place, value)
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        for place, value in zip(places, before, strict=True):
+            setattr(*place, value)
+
+
 def survey(place: Path, scenario: str, errors: Callable[[int], tuple[int, ...]] = lambda _: ERRORS) -> Counts:
     """Fail each call of a scenario in turn, in a folder of its own below ``place``; ``errors`` says by its number with what."""
     counts = Counts()
-    for number in itertools.count(1):
-        for error in errors(number):
-            folder = place / f"{number}-{error}"
-            folder.mkdir(parents=True)
-            if not once(folder, scenario, number, error, counts):
-                return counts
+    with in_a_hurry():
+        for number in itertools.count(1):
+            for error in errors(number):
+                folder = place / f"{number}-{error}"
+                folder.mkdir(parents=True)
+                if not once(folder, scenario, number, error, counts):
+                    return counts
     raise AssertionError("there is no last call")
+
+
+def survey_all(place: Path) -> dict[str, Counts]:
+    """Fail every call of every scenario with every error: the large form, some minutes."""
+    return {scenario: survey(place / scenario, scenario) for scenario in SCENARIOS}

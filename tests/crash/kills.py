@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import shutil
 import signal
@@ -108,15 +109,19 @@ def client(path: Path) -> None:
 
 def worker(path: Path, name: str = "w-victim") -> None:
     """Work off all there is, then seal queue and results, and sweep what was sealed."""
+    before = sealing.SEAL_BYTES, sealing.IDLE_SEAL_BYTES
     sealing.SEAL_BYTES = sealing.IDLE_SEAL_BYTES = 0
     app = make_app(path)
     here = Presence(app.folder, name, {})
     consumer = Consumer(app.folder, here, ["celery"], app.tasks)
     consumer._expected["tasks.log"] = 0.0  # so that it claims them all at once, and notes are what tells them apart
-    consumer.run(burst=True)
-    consumer._claimer.tidy(time.time() + sealing.GRACE + 1, idle=True)
-    here.leave()
-    app.backend.close()
+    try:
+        consumer.run(burst=True)
+        consumer._claimer.tidy(time.time() + sealing.GRACE + 1, idle=True)
+        here.leave()
+        app.backend.close()
+    finally:
+        sealing.SEAL_BYTES, sealing.IDLE_SEAL_BYTES = before
 
 
 def heir(path: Path) -> None:
@@ -146,15 +151,13 @@ def some_tasks(path: Path) -> int:
 
 def killed_at(effect: str, number: int) -> Callable[[Path], int]:
     """Return what leaves the folder as a worker did that was killed at that call."""
-    templates: list[Path] = []
 
     def prepare(path: Path) -> int:
-        if not templates:
-            template = path.parent.with_name("template") / path.name
+        template = path.parent.with_name("template") / path.name
+        if not template.exists():
             some_tasks(template)
             assert run_and_kill(lambda: worker(template, "w-first"), effect, number), f"there is no {effect} {number}"
-            templates.append(template)
-        shutil.copytree(templates[0].parent, path.parent)
+        shutil.copytree(template.parent, path.parent)
         return 1
 
     return prepare
@@ -183,11 +186,20 @@ PROGRAMS = {
 def survey(place: Path, program: str, step: int = 1) -> Counts:
     """Kill a program at each of its effects, or at every ``step``-th, each time in a folder of its own below ``place``."""
     counts = Counts()
-    for position, effect in enumerate(EFFECTS):
-        number = 1 + position % step
-        while _one_state(place / f"{effect.strip('?')}-{number}" / "queue_dir", program, effect, number, counts):
-            number += step
+    logging.disable(logging.CRITICAL)  # each heir reports what the dead have left
+    try:
+        for position, effect in enumerate(EFFECTS):
+            number = 1 + position % step
+            while _one_state(place / f"{effect.strip('?')}-{number}" / "queue_dir", program, effect, number, counts):
+                number += step
+    finally:
+        logging.disable(logging.NOTSET)
     return counts
+
+
+def survey_all(place: Path) -> dict[str, Counts]:
+    """Kill every program at every effect: the large form, a minute or two. ``why_not`` says whether it can be done here."""
+    return {program: survey(place / program, program) for program in PROGRAMS}
 
 
 def _one_state(path: Path, name: str, effect: str, number: int, counts: Counts) -> bool:

@@ -1,23 +1,9 @@
 """Whatever the system refuses, at whichever call: the caller is told, no byte is spoiled, and all goes on afterwards."""
 
-import logging
-import os
-
 import pytest
 
-from pmtq import sealing
-from pmtq.worker import consumer
 from tests.crash.counts import LARGE
 from tests.crash.faults import ERRORS, SCENARIOS, survey
-
-
-@pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch):
-    """Seal whatever there is, try again at once, and wait for no disk: nobody pulls a plug here."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    for name in ("SEAL_BYTES", "IDLE_SEAL_BYTES"):
-        monkeypatch.setattr(sealing, name, 0)
-    monkeypatch.setattr(consumer, "SLOW_POLL", 0.0)
 
 
 def in_turn(number: int) -> tuple[int, ...]:
@@ -27,9 +13,7 @@ def in_turn(number: int) -> tuple[int, ...]:
 
 @pytest.mark.timeout(600 if LARGE else 120)
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_call_that_fails_once_loses_nothing_doubles_nothing_and_is_told_in_one_error(tmp_path, caplog, scenario):
-    caplog.set_level(logging.CRITICAL)
-
+def test_a_call_that_fails_once_loses_nothing_doubles_nothing_and_is_told_in_one_error(tmp_path, scenario):
     counts = survey(tmp_path, scenario, (lambda _: ERRORS) if LARGE else in_turn)
 
     assert counts.troubles == []
