@@ -170,27 +170,38 @@ class Program(NamedTuple):
     prepare: Callable[[Path], int]
     """Fills the folder; returns how many were killed on it already."""
     owed: frozenset[str]
+    waits: str = ""
+    """A task that must still stand in the queue then."""
 
 
 _SOME = frozenset({"t0", "t1", "t2", "by_hand"})
 PROGRAMS = {
     "client": Program(client, no_task, frozenset()),
-    "worker and sealing": Program(worker, some_tasks, _SOME),
-    "recovery of a task": Program(worker, killed_at("write", 4), _SOME),
-    "recovery of an outcome": Program(worker, killed_at("write", 5), _SOME),
-    "recovery of a sealing": Program(worker, killed_at("?rename", 1), _SOME),
-    "recovery of a renewal": Program(worker, killed_at("?rename", 3), _SOME),
+    "worker and sealing": Program(worker, some_tasks, _SOME, "later"),
+    "recovery of a task": Program(worker, killed_at("write", 4), _SOME, "later"),
+    "recovery of an outcome": Program(worker, killed_at("write", 5), _SOME, "later"),
+    "recovery of a sealing": Program(worker, killed_at("?rename", 1), _SOME, "later"),
+    "recovery of a renewal": Program(worker, killed_at("?rename", 3), _SOME, "later"),
 }
 
 
-def survey(place: Path, program: str, step: int = 1) -> Counts:
-    """Kill a program at each of its effects, or at every ``step``-th, each time in a folder of its own below ``place``."""
-    counts = Counts()
+def survey(place: Path, name: str, step: int = 1, program: Program | None = None) -> Counts:
+    """Kill a program at each of its effects, or at every ``step``-th, each time in a folder of its own below ``place``.
+
+    It is the one of that name, or another one that is given.
+    """
+    counts, program = Counts(), program or PROGRAMS[name]
     logging.disable(logging.CRITICAL)  # each heir reports what the dead have left
     try:
         for position, effect in enumerate(EFFECTS):
             number = 1 + position % step
-            while _one_state(place / f"{effect.strip('?')}-{number}" / "queue_dir", program, effect, number, counts):
+            died = True
+            while died:
+                path, where = (
+                    place / f"{effect.strip('?')}-{number}" / "queue_dir",
+                    f"{name}, {effect.strip('?')} {number}",
+                )
+                died = _one_state(path, program, where, effect, number, counts)
                 number += step
     finally:
         logging.disable(logging.NOTSET)
@@ -202,19 +213,18 @@ def survey_all(place: Path) -> dict[str, Counts]:
     return {program: survey(place / program, program) for program in PROGRAMS}
 
 
-def _one_state(path: Path, name: str, effect: str, number: int, counts: Counts) -> bool:
+def _one_state(path: Path, program: Program, where: str, effect: str, number: int, counts: Counts) -> bool:
     """Have a program killed once, and recover; return whether it came to that."""
-    program, where = PROGRAMS[name], f"{name}, {effect.strip('?')} {number}"
     kills = program.prepare(path)
     folder = Folder(path)
     died = run_and_kill(lambda: program.run(path), effect, number)
     kills += died
-    acknowledged = set(_entries(path.parent / "acknowledged"))
-    ran = _entries(path.parent / "runs.log")
+    acknowledged = set(entries(path.parent / "acknowledged"))
+    ran = entries(path.parent / "runs.log")
     before, ended = Counter(ran), _ended(folder) | set(ran[:-1])  # each is noted before the next one begins
     heir(path)
-    runs = Counter(_entries(path.parent / "runs.log"))
-    ends = Counter(line["result"] for line in all_states(folder) if line["status"] == SUCCESS)
+    runs = Counter(entries(path.parent / "runs.log"))
+    ends = Counter(_ends(folder))
     owed = program.owed | acknowledged
     needless = sum(runs[entry] - before[entry] for entry in ended)
     re_runs = max(0, runs.total() - len(runs) - kills)
@@ -223,9 +233,7 @@ def _one_state(path: Path, name: str, effect: str, number: int, counts: Counts) 
     counts.add(
         where,
         happened=died,
-        lost=len(owed - set(runs))
-        + len(owed - set(ends))
-        + (program.owed != frozenset() and not is_owed(folder, "later")),
+        lost=len(owed - set(runs)) + len(owed - set(ends)) + bool(program.waits and not is_owed(folder, program.waits)),
         doubled=re_runs + len(twice) + unwanted,
         needless=needless,
     )
@@ -237,9 +245,17 @@ def _one_state(path: Path, name: str, effect: str, number: int, counts: Counts) 
 def _ended(folder: Folder) -> set[str]:
     """Return the values of the tasks of which somebody, the dead worker among them, has written down that they ended."""
     notes = [decode_state(line) for name in folder.worker_names() for line in noted(folder, name)]
-    found = {state.result for state in notes if state.status == SUCCESS}
-    return found | {line["result"] for line in all_states(folder) if line["status"] == SUCCESS}
+    return {state.result for state in notes if state.status == SUCCESS and isinstance(state.result, str)} | {
+        *_ends(folder)
+    }
 
 
-def _entries(path: Path) -> list[str]:
+def _ends(folder: Folder) -> list[str]:
+    """Return the values of all tasks that have ended well, other than those that only gather the values of others."""
+    values = [line.get("result") for line in all_states(folder) if line["status"] == SUCCESS and not line.get("kept")]
+    return [value for value in values if isinstance(value, str)]
+
+
+def entries(path: Path) -> list[str]:
+    """Return what the tasks wrote into a file, one word each."""
     return path.read_text().split() if path.exists() else []

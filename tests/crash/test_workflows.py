@@ -4,16 +4,14 @@ import random
 import time
 from collections import Counter
 
+import pytest
+
 from pmtq.canvas import chain, chord, group
 from pmtq.inheritance import MAX_STARTS
 from pmtq.states import FINAL_STATES, STARTED, SUCCESS
-from tests.crash.test_kill_at_any_write import (
-    WORKER,
-    at_every_effect,
-    entries,
-    needs_strace,
-    settle_all,
-)
+from tests.crash.counts import LARGE
+from tests.crash.kills import Program, entries, survey, worker
+from tests.crash.test_kill_at_any_write import needs_strace
 from tests.crash.worker_process import make_app
 from tests.support import all_states, eventually
 
@@ -84,18 +82,17 @@ def test_without_a_kill_no_step_of_a_workflow_runs_twice(processes, folder, tmp_
 
 
 @needs_strace
-def test_a_worker_killed_at_any_effect_leaves_a_workflow_that_goes_on(tmp_path, work, pytestconfig):
+@pytest.mark.timeout(900 if LARGE else 120)
+def test_a_worker_killed_at_any_effect_leaves_a_workflow_that_goes_on(tmp_path):
     def prepare(path):
+        path.parent.mkdir()
         app = make_app(path)
         workflow(app, "w", width=2, ends=1).delay()
         app.close()
+        return 0
 
-    def check(path, where, died):
-        settle_all(path, work)
-        ran = Counter(entries(path.parent / "runs.log"))
-        assert set(ran) == steps_of("w", 2, 1), where
-        assert sum(ran.values()) <= len(ran) + died, where
+    counts = survey(tmp_path, "workflow", 1 if LARGE else 7, Program(worker, prepare, frozenset(steps_of("w", 2, 1))))
 
-    deaths = at_every_effect(tmp_path, pytestconfig.rootpath, WORKER, prepare, check)
-
-    assert deaths >= 15
+    assert counts.troubles == []
+    assert (counts.lost, counts.doubled, counts.needless) == (0, 0, 0)
+    assert counts.kills >= 5
