@@ -714,7 +714,7 @@ def test_a_late_line_that_was_carried_over_is_on_the_disk_before_a_line_says_so(
     assert watched.effects[:end][-3:] == synced
 
 
-def test_new_results_have_their_name_on_the_disk_before_the_old_ones_lose_theirs(
+def test_new_results_are_on_the_disk_with_their_name_before_the_old_ones_lose_theirs(
     hand, send, folder, monkeypatch, outgrown
 ):
     send("a")
@@ -724,9 +724,10 @@ def test_new_results_have_their_name_on_the_disk_before_the_old_ones_lose_theirs
 
     tidy(one, idle=False)
 
-    names = watched.effects[watched.effects.index("rename queue_dir/sealed/results.next.draft") :]
-    assert names == [
-        "rename queue_dir/sealed/results.next.draft", "sync queue_dir/sealed", "sync queue_dir/results.jsonl",
+    draft = "queue_dir/sealed/results.next.draft"
+    assert watched.effects[watched.effects.index(f"rename {draft}") - 1 :] == [
+        f"sync {draft}",
+        f"rename {draft}", "sync queue_dir/sealed", "sync queue_dir/results.jsonl",
         "rename queue_dir/results.jsonl", "rename queue_dir/sealed/results.next.jsonl",
         "sync queue_dir", "sync queue_dir/sealed",
     ]  # fmt: skip
