@@ -155,7 +155,10 @@ class Claimer:
 
     def tidy(self, now: float, *, idle: bool) -> None:
         """Clear away what is done with, when it is time; ``idle`` says that nothing was to do for a while."""
-        sealing.expire(self._folder, self.ledger, now, self.result_expires)
+        if sealing.expired(self._folder, now, self.result_expires):
+            with self._results.hold():  # else their names could be those of others by then
+                self._catch_up()
+                sealing.expire(self._folder, self.ledger, now, self.result_expires)
         if idle:
             self.places.forget_done(self.ledger)
             self.gates.forget_done()
@@ -173,7 +176,9 @@ class Claimer:
             self._results.sync()  # most of what sealing must sync, done before anybody waits for the lock
             with self._results.hold():
                 self._catch_up()
-                self._seal(now, renew=renew)
+                renew = renew and self.is_outgrown(idle=clear)  # another worker may have been faster
+                if clear or renew:
+                    self._seal(now, renew=renew)
         elif self._folder.sealed_queues():
             with self._results.hold():
                 self._catch_up()

@@ -201,16 +201,25 @@ def sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
         journal.close()
 
 
-def expire(folder: Folder, ledger: Ledger, now: float, seconds: float | None = RESULT_EXPIRES) -> None:
-    """Remove results that were sealed more than ``seconds`` ago; None and 0 keep them for ever.
+def expired(folder: Folder, now: float, seconds: float | None) -> list[Path]:
+    """Return the results that were sealed more than ``seconds`` ago; None and 0 keep them for ever."""
+    found = []
+    for path in folder.sealed_results() if seconds else ():
+        with contextlib.suppress(FileNotFoundError):  # another worker was faster
+            if now - disk.status(path).st_mtime > (seconds or 0):
+                found.append(path)
+    return found
 
-    Not while a queue file that was half carried over needs them.
+
+def expire(folder: Folder, ledger: Ledger, now: float, seconds: float | None = RESULT_EXPIRES) -> None:
+    """Remove what has expired, but not while a queue file that was half carried over needs it.
+
+    The caller holds the results' lock: without it, what another worker seals meanwhile may get the name of a file that
+    was found to be old, and go in its place.
     """
-    if seconds and all(path.name in ledger.sealed for _, _, path in folder.sealed_queues()):
-        for path in folder.sealed_results():
-            with contextlib.suppress(FileNotFoundError):  # another worker was faster
-                if now - disk.status(path).st_mtime > seconds:
-                    disk.remove(path)
+    if all(path.name in ledger.sealed for _, _, path in folder.sealed_queues()):
+        for path in expired(folder, now, seconds):
+            disk.remove(path)
 
 
 def _carry_late_lines(

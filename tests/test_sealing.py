@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -223,6 +224,55 @@ def test_results_expire_after_as_many_seconds_as_wished(hand, send, folder, outg
         one.claimer.tidy(late, idle=True)
 
     assert bool(life(folder, "a")) == kept
+
+
+def test_results_that_were_just_sealed_do_not_go_in_place_of_expired_ones_whose_name_they_got(
+    hand, send, folder, outgrown, monkeypatch
+):
+    one, other = hand("w1"), hand("w2")
+    send("old")
+    one.run_all()
+    tidy(one)
+    long_ago = time.time() - 7200
+    os.utime(folder.sealed / "results.0.jsonl", (long_ago, long_ago))
+    send("new")
+    other.run_all()
+    one.claimer.result_expires = other.claimer.result_expires = 3600.0
+    faster = threading.Thread(target=tidy, args=(other,))
+    real = disk.remove
+
+    def remove(path):
+        if threading.current_thread() is not faster and not faster.ident:
+            faster.start()  # it removes the same file and seals the next one, unless the lock keeps it from that
+            faster.join(0.3)
+        real(path)
+
+    monkeypatch.setattr(disk, "remove", remove)
+    tidy(one)
+    faster.join(10)
+
+    assert life(folder, "new") == [(STARTED, 1), (SUCCESS, 1)]
+    assert life(folder, "old") == []
+
+
+def test_results_that_another_worker_has_just_sealed_are_not_sealed_again(hand, send, folder, monkeypatch):
+    one, other = hand("w1"), hand("w2")
+    for number in range(10):
+        send(f"t{number}")
+    one.run_all()
+    other.run_all()
+    monkeypatch.setattr(sealing, "is_outgrown", lambda results_bytes, *_, **__: results_bytes > 500)
+    real = Journal.sync
+
+    def sync(self):
+        monkeypatch.setattr(Journal, "sync", real)
+        tidy(other, idle=False)  # after one has found them too long, before it has the lock
+        real(self)
+
+    monkeypatch.setattr(Journal, "sync", sync)
+    tidy(one, idle=False)
+
+    assert sealed(folder) == ["queue.0.jsonl", "results.0.jsonl"]
 
 
 def test_a_task_another_worker_has_ended_is_not_carried_over_and_run_again(hand, send, folder, outgrown):
