@@ -21,8 +21,9 @@ from pmtq.journal import Journal
 from pmtq.records import StateRecord, decode_state
 from pmtq.states import ERASED, FINAL_STATES, FORGOTTEN, PENDING
 
-Sealed = frozenset[tuple[int, int]]
-"""Sealed results, each by its inode and the time of its last line: names are used again when all of them have expired."""
+Sealed = frozenset[tuple[str, int]]
+"""Sealed results, each by its name and the time of its last line. Names are used again when all of them have expired; the
+time stays the same when a result is erased from the file."""
 NONE: Sealed = frozenset()
 GONE = frozenset({FORGOTTEN, ERASED})
 """After a line with one of these, nothing is known of the task any more."""
@@ -139,18 +140,24 @@ class Index:
         left = task_ids - self._absent
         found = _identities(self._folder) if left else {}
         self.sealed = frozenset(found) if left else self.sealed
-        for path in (path for one, path in found.items() if one not in elsewhere):
-            last = self._last_words(left, Journal(path))
+        newest = next(iter(found), None)
+        for one in (one for one in found if one not in elsewhere):
+            last = self._last_words(left, Journal(found[one]), is_newest=one == newest)
             left -= last.keys()
             self._absent |= {task_id for task_id, state in last.items() if state.status in GONE}
             yield from (state for state in last.values() if state.status not in GONE)
         self._absent |= left
 
-    def _last_words(self, task_ids: set[str], journal: Journal) -> dict[str, StateRecord]:
-        """Return what ``_last_words`` finds in a sealed file; without reading all of it, if it is the one before."""
+    def _last_words(self, task_ids: set[str], journal: Journal, *, is_newest: bool) -> dict[str, StateRecord]:
+        """Return what ``_last_words`` finds in a sealed file; without reading all of it, if it is the one before.
+
+        That one is indexed anew where a result was erased from it. Who has not seen it grow may ask for one task only.
+        """
         before = self._before
         if not before.was_read_from(journal):
-            return _last_words(lines_about(task_ids, journal))
+            if not (is_newest and before.inode):
+                return _last_words(lines_about(task_ids, journal))
+            before = self._before = Segment(journal.refresh())
         before.read_on(journal)
         ended = {task_id: before.final[task_id] for task_id in task_ids & before.final.keys() - before.forgotten}
         return {
@@ -159,13 +166,12 @@ class Index:
         }
 
 
-def _identities(folder: Folder) -> dict[tuple[int, int], Path]:
+def _identities(folder: Folder) -> dict[tuple[str, int], Path]:
     """Return the sealed results, newest first."""
     found = {}
     for path in folder.sealed_results():
         with suppress(FileNotFoundError):  # it has just expired
-            status = path.stat()
-            found[status.st_ino, status.st_mtime_ns] = path
+            found[path.name, path.stat().st_mtime_ns] = path
     return found
 
 

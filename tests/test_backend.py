@@ -367,8 +367,7 @@ def test_what_was_sealed_after_it_was_read_is_not_read_again_for_each_task(backe
     say(StateRecord("late", SUCCESS, 5), StateRecord("t1", FORGOTTEN))
     seal(folder, 0)
     say(StateRecord("y", SUCCESS))
-    looked, real = [], Journal.read
-    monkeypatch.setattr(Journal, "read", lambda self, offset, *rest: looked.append(offset) or real(self, offset, *rest))
+    looked = places_read(monkeypatch)
 
     answers = [backend.state(name).result for name in ("t99", "t98", "late", "t1")]
 
@@ -385,6 +384,49 @@ def test_a_sealed_file_that_was_rewritten_is_read_again(backend, say, folder):
     )
 
     assert (backend.state("b").result, backend.state("c").status) == (7, PENDING)
+
+
+def places_read(monkeypatch):
+    """Note where each piece begins that is read of any file."""
+    looked, real = [], Journal.read
+    monkeypatch.setattr(Journal, "read", lambda self, offset, *rest: looked.append(offset) or real(self, offset, *rest))
+    return looked
+
+
+def erase_first_line(path):
+    """Do what a worker does to a sealed file from which a result is erased."""
+    draft, status = path.with_suffix(".draft"), path.stat()
+    draft.write_bytes(path.read_bytes().partition(b"\n")[2])
+    os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns))
+    draft.rename(path)
+
+
+def test_a_sealed_file_from_which_a_result_was_erased_is_read_once_more_not_for_each_task(
+    backend, say, folder, monkeypatch
+):
+    say(*(StateRecord(f"t{number}", SUCCESS, number) for number in range(100)))
+    assert backend.state("t0").result == 0
+    seal(folder, 0)
+    say(StateRecord("y", SUCCESS))
+    erase_first_line(folder.sealed / "results.0.jsonl")
+    looked = places_read(monkeypatch)
+
+    answers = [backend.state(name).result for name in ("t99", "t98", "t97", "t0")]
+
+    assert (answers, looked.count(0)) == ([99, 98, 97, None], 2)  # each of the two files is read from its start once
+
+
+def test_a_task_is_not_looked_for_in_what_was_sealed_before_also_when_a_result_was_erased_there(
+    app, say, folder, monkeypatch
+):
+    say(StateRecord("x", SUCCESS), StateRecord("z", SUCCESS))
+    seal(folder, 0)
+    say(StateRecord("y", SUCCESS))
+    posted = app.send_task("nobody", [1])
+    erase_first_line(folder.sealed / "results.0.jsonl")
+    read = sealed_reads(monkeypatch)
+
+    assert (posted.state, read) == (PENDING, [])
 
 
 def test_a_forgotten_task_has_no_state_and_no_history(backend, say):
