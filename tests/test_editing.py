@@ -449,7 +449,7 @@ def test_a_lock_that_another_program_keeps_is_not_waited_for_for_ever(folder, po
 
     with (
         Journal(folder.queue()).hold(),
-        pytest.raises(LockHeld, match=r"is held by another program\. Nothing was changed"),
+        pytest.raises(LockHeld, match=r"is held by process \d+ \(.*\)\. Nothing was changed"),
     ):
         one.put(line("b"), NOW)
 

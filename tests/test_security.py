@@ -346,7 +346,7 @@ SHOWN = [
     ["multi", "show", EVIL], ["worker", "-A", "tasks", "--burst", "-n", "w"], ["events"], ["events", "--json"],
     *(["inspect", what] for what in (
         "active", "reserved", "scheduled", "registered", "stats", "active_queues", "conf", "revoked", "ping", "report")),
-    ["inspect", "query_task", EVIL],
+    ["inspect", "query_task", EVIL], ["doctor"], ["doctor", "--mend"], ["edit"], ["edit", EVIL],
 ]  # fmt: skip
 SHOW_NOTHING_OF_OTHERS = {"beat", "demo", "shell", "completion"}
 
@@ -376,6 +376,8 @@ def hostile(here, monkeypatch):
         write_hostile_files(here, name)
 
     monkeypatch.setattr(events.Watch, "wait", wait)
+    monkeypatch.setenv("EDITOR", "true")
+    monkeypatch.delenv("VISUAL", raising=False)
     yield here
     presence.abandon()
 

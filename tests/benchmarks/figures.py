@@ -140,6 +140,8 @@ def beside(
     row = Row(figure, shown(statistics.median(ours)), name, samples={"pmtq": ours, name: theirs})
     if target:
         row.target = str(target)
+    if 0 in theirs:
+        raise Unmeasured(f"{TOO_BUSY} for {name} to get anything done")
     if theirs:
         row.other = shown(statistics.median(theirs))
         row.ratio = paired_ratio(ours, theirs)
