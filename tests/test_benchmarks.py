@@ -232,6 +232,14 @@ def test_the_kill_test_can_be_made(shop):
     assert len(outcome.back) <= 1  # none if the worker died between two tasks
 
 
+def test_a_queue_that_goes_on_for_ever_is_given_up(shop, monkeypatch):
+    monkeypatch.setattr(kills, "LONGEST", 0.0)
+    scale = kills.Scale(tasks=1, kills=0, seconds=0.0, long_seconds=60.0, patience=60.0, grace=60.0)
+    (outcome,) = kills.measure(shop, [kill_peers.KilledPmtq(shop)], scale, lambda _: None)
+    assert (outcome.tasks, outcome.kills, outcome.lost, outcome.doubled) == (2, 0, 0, 0)
+    assert outcome.note == "as installed; given up after 0 s, when it still went on"
+
+
 def test_a_task_is_kept_until_it_has_ended(shop):
     target = kill_peers.KilledPmtq(shop)
     folder = target.new_folder()

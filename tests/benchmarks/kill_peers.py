@@ -103,12 +103,15 @@ class KilledCeleryOnRedis(KilledCelery, CeleryOnRedis):
         super().__init__(shop, RedisServer(shop))
         self.visibility = visibility
         self.settings = (
-            f"{SAFE}; what a dead worker had taken waits for the visibility timeout, as installed an hour; Redis forgets a "
-            "message before Celery notes that it was taken, so one that a worker dies over in between is gone"
+            f"{SAFE}; what a dead worker had taken waits for the visibility timeout, as installed an hour; a message that "
+            "it had from Redis and had not yet noted there as taken is gone"
         )
         if visibility:
             self.name = f"… visibility timeout {visibility} s"
-            self.settings = f"{SAFE}; looked at every second; a task that takes longer is given to another worker, too"
+            self.settings = (
+                f"{SAFE}; looked at every second; a task that takes longer is given to another worker, too; a worker that "
+                "dies while it looks keeps all from looking for 5 min"
+            )
 
     def environment(self, folder: Path) -> Mapping[str, str]:
         """Say how long a message may be away."""

@@ -28,7 +28,7 @@ LONGEST_LIFE = 0.5
 """Seconds: a worker is killed at most so long after both were seen at work."""
 COMING = 30.0
 """Seconds for a worker to start its first task; after that nobody is killed any more."""
-LONGEST = 300.0
+LONGEST = 600.0
 """Seconds after which a queue in which there is always something going on is given up."""
 REPLACEMENTS = 10
 """So many workers that ended by themselves are replaced, as whoever supervises them would do."""
@@ -102,13 +102,16 @@ class Storm:
             over = now - max(first_ends.values()) > self._scale.grace
         else:
             over = now - max([self._moved, *(note.at for note in notes)]) > self._scale.patience
-        if over or now - self._begun > LONGEST:
-            self._end(notes)
+        if over:
+            self._end(notes, "")
+        elif now - self._begun > LONGEST:
+            self._end(notes, f"; given up after {LONGEST:g} s, when it still went on")
 
-    def _end(self, notes: list[Note]) -> None:
+    def _end(self, notes: list[Note], remark: str) -> None:
         for worker in self._workers:
             self._shop.kill(worker)
         self.outcome = judge(self._target, self._folder, self._posted, notes, self._kills)
+        self.outcome.note += remark
         if self._replaced:
             self.outcome.note += f"; {self._replaced} workers ended by themselves and were replaced"
 
