@@ -8,10 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.benchmarks import kills
+from tests.benchmarks import kills, plots
 from tests.benchmarks.figures import FIGURES, FULL, QUICK, Bench, measure
 from tests.benchmarks.kill_peers import all_targets
-from tests.benchmarks.processes import Workshop
+from tests.benchmarks.processes import Unmeasured, Workshop
 from tests.benchmarks.table import circumstances, save, show, show_circumstances, show_kills
 
 KILLS = "kills"
@@ -26,6 +26,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--no-peers", action="store_true", help="leave the other queues out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there, too")
+    parser.add_argument("--plots", action="store_true", help="draw the figures of the tutorials instead")
+    parser.add_argument("--rounds", type=int, metavar="N", help="so many for each point of the figures")
+    parser.add_argument("--redraw", action="store_true", help="the same from what was measured the last time")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", default=plots.FIGURES, help="where the figures go")
     return parser.parse_args()
 
 
@@ -33,6 +37,11 @@ def main() -> int:
     """Measure; return 1 if something could not be measured. A missed target is a figure like any other."""
     chosen = options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
+    if chosen.redraw:
+        plots.redraw(chosen.into)
+        return 0
+    if chosen.plots:
+        return draw(chosen)
     facts = circumstances()
     peers = not chosen.no_peers
     names = chosen.only or [*FIGURES, KILLS]
@@ -51,6 +60,20 @@ def main() -> int:
         show_kills(outcomes, scale.patience)
     show_circumstances(facts)
     return int(any(one.failed for one in (*rows, *outcomes)))
+
+
+def draw(chosen: argparse.Namespace) -> int:
+    """Measure and draw the figures of the tutorials; return 1 if they could not be measured."""
+    facts = plots.facts_of_the_machine()
+    scale = plots.QUICK if chosen.quick else plots.FULL
+    try:
+        with Workshop() as shop:
+            measured = plots.measure(shop, scale._replace(rounds=chosen.rounds or scale.rounds), say)
+    except Unmeasured as error:
+        print(f"The figures were left as they are: {error}", file=sys.stderr)
+        return 1
+    plots.save(facts | measured, chosen.into)
+    return 0
 
 
 def say(text: str) -> None:

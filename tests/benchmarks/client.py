@@ -4,6 +4,7 @@
 ``fill N``                     posts N of them and prints nothing of interest
 ``round-trip N SECONDS PAUSE`` posts one and waits for its result, up to N times and for so long, with a pause before
                                each; prints each one's seconds
+``fill-when-told N GATE``      says in the folder ``GATE`` that it is there, and posts N as soon as a file ``go`` is there
 
 What is printed is one line of JSON. Each contender has a function here that returns its two calls.
 """
@@ -11,6 +12,7 @@ What is printed is one line of JSON. Each contender has a function here that ret
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +26,8 @@ WARM_UP = 5
 """Calls that are not counted: they open files and connections."""
 PATIENCE = 5.0
 """Seconds to wait for one result before giving up."""
+LONGEST = 120.0
+"""Seconds to wait for the others."""
 
 
 class Calls(NamedTuple):
@@ -38,6 +42,16 @@ def of_pmtq(folder: Path) -> Calls:
     from tests.benchmarks.tasks import nothing
 
     return Calls(nothing.delay, lambda: nothing.delay().get(PATIENCE))
+
+
+def of_pmtq_urgently(folder: Path) -> Calls:
+    """Call pmtq with the highest priority, so that nothing that waits is in the way."""
+    from tests.benchmarks.tasks import nothing
+
+    def post() -> Any:
+        return nothing.apply_async(priority=9)
+
+    return Calls(post, lambda: post().get(PATIENCE))
 
 
 def of_prototype(folder: Path) -> Calls:
@@ -62,7 +76,13 @@ def of_huey(folder: Path) -> Calls:
     return Calls(nothing, lambda: nothing().get(blocking=True, timeout=PATIENCE, max_delay=0.005))
 
 
-CLIENTS = {"pmtq": of_pmtq, "prototype": of_prototype, "celery": of_celery, "huey": of_huey}
+CLIENTS = {
+    "pmtq": of_pmtq,
+    "pmtq-urgent": of_pmtq_urgently,
+    "prototype": of_prototype,
+    "celery": of_celery,
+    "huey": of_huey,
+}
 
 
 def enqueue(calls: Calls, seconds: float) -> float:
@@ -84,6 +104,17 @@ def fill(calls: Calls, tasks: int) -> int:
     return tasks
 
 
+def fill_when_told(calls: Calls, tasks: int, gate: str) -> int:
+    """Post ``tasks`` tasks at the moment in which others do; raises ``TimeoutError`` if it does not come."""
+    (Path(gate) / str(os.getpid())).touch()
+    deadline = time.monotonic() + LONGEST
+    while not (Path(gate) / "go").exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody said go within {LONGEST:g} s")
+        time.sleep(0.001)
+    return fill(calls, tasks)
+
+
 def round_trip(calls: Calls, trips: int, seconds: float, pause: float) -> list[float]:
     """Return the seconds from each call to its result."""
     for _ in repeat(None, WARM_UP):
@@ -102,8 +133,20 @@ def round_trip(calls: Calls, trips: int, seconds: float, pause: float) -> list[f
 def main(name: str, folder: str, what: str, *numbers: str) -> None:
     """Do what the command line says and print the outcome."""
     calls = CLIENTS[name](Path(folder))
-    measure: dict[str, Callable[..., Any]] = {"enqueue": enqueue, "fill": fill, "round-trip": round_trip}
-    print(json.dumps(measure[what](calls, *(float(text) if "." in text else int(text) for text in numbers))))
+    measure: dict[str, Callable[..., Any]] = {
+        "enqueue": enqueue,
+        "fill": fill,
+        "fill-when-told": fill_when_told,
+        "round-trip": round_trip,
+    }
+    print(json.dumps(measure[what](calls, *map(_number, numbers))))
+
+
+def _number(text: str) -> float | str:
+    """Return the number that a text is, or the text: a path begins with a slash."""
+    if text.startswith("/"):
+        return text
+    return float(text) if "." in text else int(text)
 
 
 if __name__ == "__main__":
