@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test crash check format reference mutants bench bench-peers clean
+.PHONY: demo test crash check format reference mutants bench bench-peers plots soak clean
 
 demo: $(READY)  ## a worker and a client, side by side, on real pictures
 	@$(BIN)/pmtq demo
@@ -36,6 +36,12 @@ bench: $(READY)  ## speed and memory beside the targets, and beside other queues
 bench-peers: $(READY)  ## the same, after installing the other queues (a redis-server must be there for Celery on Redis)
 	@$(BIN)/python -m pip install --quiet -e '.[peers]'
 	@$(BIN)/python -m tests.benchmarks
+
+plots: $(READY)  ## measures and draws the figures in tutorials/figures
+	@$(BIN)/python -m tests.benchmarks --plots
+
+soak: $(READY)  ## a long run: says whether anything grows or is missing (MINUTES=10)
+	@$(BIN)/python -m tests.benchmarks.soak --minutes $(or $(MINUTES),10)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pmtq needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -11,6 +11,7 @@ import pytest
 
 from tests.benchmarks import plots
 from tests.benchmarks.processes import ROOT, Workshop, python
+from tests.benchmarks.soak import __main__ as soak
 from tests.benchmarks.svg import Axis, Chart, Line, draw, ticks
 
 TINY = plots.Scale(1, (1_000,), (100, 2_000), 2, 1.0, (2,), (1,), 400)
@@ -95,7 +96,9 @@ def test_an_axis_has_few_round_numbers_and_reaches_beyond_its_values(axis, value
 
 def test_the_pictures_in_the_tutorials_are_those_of_the_figures_beside_them():
     measured = json.loads((plots.FIGURES / plots.MEASURED).read_text())
-    drawn = plots.pictures(measured)
+    drawn = plots.pictures(measured) | {
+        soak.PICTURE: soak.picture(soak.read_json((plots.FIGURES / soak.NOTES).read_text()))
+    }
 
     assert {name: (plots.FIGURES / name).read_text() for name in drawn} == drawn, (
         "run: python -m tests.benchmarks --redraw"
