@@ -113,6 +113,14 @@ def open_file(path: Path, *, write: bool = True, create: bool = True) -> int:
     return descriptor
 
 
+def duplicate(descriptor: int) -> int:
+    """Return another descriptor of the same open file, which stays when the first one is closed."""
+    try:
+        return os.dup(descriptor)
+    except OSError as error:
+        raise cannot("open once more", _path(descriptor), error, _UNSAFE) from error
+
+
 def read_file(path: Path) -> bytes:
     """Return all that stands in a file; raises what ``open_file`` raises, without making one."""
     descriptor = open_file(path, write=False, create=False)

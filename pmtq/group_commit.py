@@ -39,10 +39,12 @@ class _Batch:
 class GroupCommit:
     """The waits for one open file. Threads share it; a file that takes the same name later gets its own."""
 
+    _descriptor = -1
+
     def __init__(self, descriptor: int, path: Path) -> None:
         """Take the open file, and the path by which it is to be found after a power cut."""
         # Of our own, because the journal closes its descriptor as soon as another file has the name.
-        self._descriptor = os.dup(descriptor)
+        self._descriptor = disk.duplicate(descriptor)
         self._path = path
         self._has_its_name = False
         """Whether the folder is known to name the file on the disk too; once is enough."""
@@ -76,4 +78,5 @@ class GroupCommit:
 
     def __del__(self) -> None:
         """Close the file when neither the journal nor anybody who waits has it any more."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)

@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from pmtq import disk
 from pmtq.archive import lines_about, state_in
+from pmtq.exceptions import OperationalError
 from pmtq.folder import Folder
 from pmtq.journal import Journal
 from pmtq.records import StateRecord, decode_state
@@ -87,8 +89,10 @@ class Index:
         """The file that was the newest one before: whoever has posted much asks for most of it after it was sealed."""
         self._absent: set[str] = set()
         """Ids that were looked for in the sealed results in vain, since the newest of them was sealed."""
-        self.sealed: Sealed = frozenset(_identities(folder))
+        self.sealed = NONE
         """The sealed results there were when they were last looked at: tasks posted from now on stand in none of them."""
+        with suppress(OperationalError):  # what cannot be looked at yet is looked at later, and then says why it cannot
+            self.sealed = frozenset(_identities(folder))
 
     @property
     def offset(self) -> int:
@@ -171,7 +175,7 @@ def _identities(folder: Folder) -> dict[tuple[str, int], Path]:
     found = {}
     for path in folder.sealed_results():
         with suppress(FileNotFoundError):  # it has just expired
-            found[path.name, path.stat().st_mtime_ns] = path
+            found[path.name, disk.status(path).st_mtime_ns] = path
     return found
 
 

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 from pmtq import disk, fork, presence, sealing
 from pmtq.clock import now
+from pmtq.glance import Glance
 from pmtq.journal import Journal
 from pmtq.presence import Presence
 from tests.support import die
@@ -199,6 +201,12 @@ class MemoryDisk:
         if (file := self._files.pop(descriptor, None)) and self._locks.get(file.inode) == descriptor:
             del self._locks[file.inode]
 
+    def dup(self, descriptor: int) -> int:
+        file = self._files[descriptor]
+        self._next += 1
+        self._files[self._next] = _Open(file.inode, os.O_RDWR | (os.O_APPEND if file.appends else 0))
+        return self._next
+
     def write(self, descriptor: int, data: Any) -> int:
         file = self._files[descriptor]
         content = self.state.data[file.inode]
@@ -257,6 +265,12 @@ class MemoryDisk:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         parent, inode = self._parent(path), self._new_inode()
         self._do(Change("mkdir", path, inode), parent, inode)
+
+    def chmod(self, path: str, mode: int, **_: Any) -> None:
+        self._inode(path)  # every file and folder here is closed to others
+
+    def fchmod(self, descriptor: int, mode: int) -> None:
+        assert descriptor in self._files
 
     def listdir(self, path: str) -> list[str]:
         self._inode(path)
@@ -325,8 +339,8 @@ class _View:
         """Do nothing."""
 
 
-_BY_PATH = ["open", "stat", "unlink", "mkdir", "listdir", "utime", "replace"]
-_BY_DESCRIPTOR = ["close", "write", "pread", "lseek", "ftruncate", "fsync", "fstat"]
+_BY_PATH = ["open", "stat", "unlink", "mkdir", "chmod", "listdir", "utime", "replace"]
+_BY_DESCRIPTOR = ["close", "write", "pread", "lseek", "ftruncate", "fchmod", "fsync", "fstat", "dup"]
 
 
 @contextmanager
@@ -347,6 +361,7 @@ def installed(memory: MemoryDisk) -> Iterator[None]:
 
         return call
 
+    glances: weakref.WeakSet[Glance] = weakref.WeakSet()
     changed: list[tuple[Any, str, Any]] = [
         *((os, name, by_path(getattr(os, name), getattr(memory, name))) for name in _BY_PATH),
         *((os, name, by_descriptor(getattr(os, name), getattr(memory, name))) for name in _BY_DESCRIPTOR),
@@ -355,6 +370,7 @@ def installed(memory: MemoryDisk) -> Iterator[None]:
         (disk, "unlock", memory.unlock),
         (presence, "mmap", SimpleNamespace(mmap=memory.map)),
         (presence, "memoryview", _View),
+        (Glance, "__init__", seen_by(glances)),
         (sealing, "_may_still_be_written", lambda path, _: memory.is_written(path)),
     ]
     before = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in changed]
@@ -364,11 +380,23 @@ def installed(memory: MemoryDisk) -> Iterator[None]:
         yield
     finally:
         _close_all()
+        for glance in list(glances):
+            glance.close()
         for owner, name, value in before:
             if value is None:
                 delattr(owner, name)
             else:
                 setattr(owner, name, value)
+
+
+def seen_by(glances: weakref.WeakSet[Glance], real: Callable[..., None] = Glance.__init__) -> Callable[..., None]:
+    """Return how a glance is made so that it is known here."""
+
+    def make(glance: Glance, folder: Path) -> None:
+        real(glance, folder)
+        glances.add(glance)
+
+    return make
 
 
 def _close_all() -> None:
