@@ -109,7 +109,7 @@ def fuzz_row(sizes: Sizes) -> Row:
 
     def batch(number: int, examples: int) -> None:
         for check in checks:
-            seed(number)(_settings(examples)(check))()
+            fuzz.attempt(check, _settings(examples), number)
 
     return _in_batches("fuzz", sizes, sizes.examples, batch, f" of {len(checks)} checks")
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from hypothesis import given
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from pmtq import PMTQ
@@ -90,7 +92,6 @@ def scanned(scanner: Scanner, text: bytes, offset: int = 0) -> list[Item]:
     return items
 
 
-@given(pieces=PIECES)
 def every_intact_line_is_found(pieces: list[bytes]) -> None:
     """Nothing raises, items follow each other without overlap, and each client's line is one of them, at its place."""
     text, names = written(pieces)
@@ -132,7 +133,6 @@ def check_item(scanner: Scanner, item: Item, source: bytes) -> None:
         assert same(again.record) == same(record), f"{source!r} was carried over as {carried!r}"
 
 
-@given(pieces=PIECES, cuts=st.lists(st.integers(0, 2000), max_size=6))
 def pieces_are_read_as_the_whole(pieces: list[bytes], cuts: list[int]) -> None:
     """Where a file is cut into pieces for reading makes no difference."""
     text, _ = written(pieces)
@@ -149,7 +149,6 @@ def pieces_are_read_as_the_whole(pieces: list[bytes], cuts: list[int]) -> None:
     ]
 
 
-@given(pieces=PIECES, results=st.lists(JUNK, max_size=3), notes=JUNK)
 def a_worker_outlives_it(pieces: list[bytes], results: list[bytes], notes: bytes) -> None:
     """A worker runs each intact line once and reports the rest, with junk in the queue, in the results, and in a dead one's notes."""
     text, names = written(pieces)
@@ -190,12 +189,6 @@ def lines_of_ours(folder: Folder) -> list[bytes]:
     return [line for line in folder.results.read_bytes().splitlines() if line.startswith(b'{"task_id":')]
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    )
-)
 def what_a_client_may_send_is_read_back(value: object) -> None:
     """A call either is refused by name, or its line is read back as it was sent."""
     from pmtq.exceptions import NotSerializable
@@ -214,9 +207,20 @@ def what_a_client_may_send_is_read_back(value: object) -> None:
     assert item.record.params == [value]
 
 
-CHECKS = [
-    every_intact_line_is_found,
-    pieces_are_read_as_the_whole,
-    a_worker_outlives_it,
-    what_a_client_may_send_is_read_back,
-]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+CHECKS: dict[Callable[..., None], dict[str, st.SearchStrategy[Any]]] = {
+    every_intact_line_is_found: {"pieces": PIECES},
+    pieces_are_read_as_the_whole: {"pieces": PIECES, "cuts": st.lists(st.integers(0, 2000), max_size=6)},
+    a_worker_outlives_it: {"pieces": PIECES, "results": st.lists(JUNK, max_size=3), "notes": JUNK},
+    what_a_client_may_send_is_read_back: {"value": VALUES},
+}
+"""What must hold, and what it is tried with."""
+
+
+def attempt(check: Callable[..., None], how: settings, number: int | None = None) -> None:
+    """Try to break one of them; ``number`` is a seed, where the settings leave room for chance."""
+    test = how(given(**CHECKS[check])(check))
+    (test if number is None else seed(number)(test))()

@@ -288,8 +288,8 @@ class Queue(RuleBasedStateMachine):
         else:
             task.status = REVOKED
 
-    @rule(data=st.data())
-    def end_what_runs(self, data):
+    @rule(data=st.data(), at_once=st.booleans())
+    def end_what_runs(self, data, at_once):
         """Write an end while a worker holds the task, as whoever terminates it does: what that worker says comes too late."""
         held = [task for task in self.tasks if task.holder]
         if held:
@@ -297,7 +297,10 @@ class Queue(RuleBasedStateMachine):
             self.app.backend.store(
                 StateRecord(task.task_id, REVOKED, None, task.attempt, at=timestamp(self.clock.now()))
             )
-            task.status, task.holder = REVOKED, ""
+            worker, task.status, task.holder = self.workers[task.holder], REVOKED, ""
+            while at_once and worker.batch:
+                self.finish(worker.name)
+            self._exchange(worker, 0, None)
 
     def _is_noted_by_a_dead(self, task: Expected) -> bool:
         return task.label in self.limbo and task.status == RETRY
@@ -353,6 +356,8 @@ class Queue(RuleBasedStateMachine):
             lines.insert(places[place], TYPED["plain"].format(label, "good"))
             self._save(lines, in_place=in_place)
             self.tasks.append(Expected(label, "good", task_id=label))
+            for worker in self.workers.values():
+                self._exchange(worker, 1, None)
 
     def _save(self, lines: list[str], *, in_place: bool) -> None:
         """Write the file as an editor does: into it, or beside it and under its name then."""

@@ -417,15 +417,13 @@ class Explorer:
     def _cut(self, story: Story, state: State, known: Known, where: str) -> None:
         """Look at what is left after a power cut."""
         self._boot(state)
-        # A record without an id has one by how often its file was cleared, and the clearing may be undone: it may run again.
-        ends = [end for end in ends_in(state, noted=False) if not end.task_id.startswith(DERIVED_ID)]
-        there = {label_of(end) for end in ends}
         ran = self._recover("heir")
         # A result that was not on the disk yet may be gone, and its record with it: then nothing is known of the task.
         told, known_then = known.told, Known()
         known_then.asked, known_then.told = known.asked, [one for one in told if one in known.safe]
         known_then.ended = known.ended
-        self._judge(story, known_then, there, ran, self.world.memory.state, where)
+        # What had ended may run again: its result, or the last byte of its record, may have been on the way to the disk.
+        self._judge(story, known_then, set(), ran, self.world.memory.state, where)
 
     def _judge(self, story: Story, known: Known, ended: set[str], ran: list[str], state: State, where: str) -> None:
         """Compare what was to be with what has become of it."""

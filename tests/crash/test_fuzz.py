@@ -14,4 +14,6 @@ EXAMPLES = {fuzz.every_intact_line_is_found: 300, fuzz.pieces_are_read_as_the_wh
 def test_whatever_stands_in_a_file(check, caplog):
     caplog.set_level("CRITICAL", "pmtq")
 
-    settings(settings.default, max_examples=EXAMPLES.get(check, settings.default.max_examples))(check)()
+    examples = EXAMPLES.get(check, settings.default.max_examples)
+
+    fuzz.attempt(check, settings(settings.default, max_examples=examples))

@@ -20,7 +20,9 @@ from tests.support import NOW, Hand, success
 CUTS = 30
 
 
-@pytest.mark.skipif(not LARGE, reason="mounts file systems: PMTQ_CRASH=large in front of pytest has the power cut under them")
+@pytest.mark.skipif(
+    not LARGE, reason="mounts file systems: PMTQ_CRASH=large in front of pytest has the power cut under them"
+)
 @pytest.mark.parametrize("file_system", list(MAKE))
 def test_a_power_cut_costs_nothing_that_was_promised_and_of_the_rest_only_the_newest(file_system):
     if reason := why_not(file_system):

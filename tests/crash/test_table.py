@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import strategies as st
 
 from tests.crash.__main__ import Sizes, run
 from tests.crash.table import Row, show
@@ -54,15 +55,14 @@ def test_delays_are_shown_in_milliseconds(capsys):
 def test_a_harness_that_breaks_names_the_batch_it_broke_in(monkeypatch):
     from tests.crash import fuzz
 
-    def broken():
+    def broken(number):
         raise AssertionError("a line was lost")
 
-    monkeypatch.setattr(fuzz, "CHECKS", [broken])
-    monkeypatch.setattr("tests.crash.__main__.seed", lambda _: lambda check: check)
-    monkeypatch.setattr("tests.crash.__main__._settings", lambda *_, **__: lambda check: check)
+    monkeypatch.setattr(fuzz, "CHECKS", {broken: {"number": st.integers()}})
 
     (row,) = run(Sizes(1, 1, 1, 100, 40), ["fuzz"])
 
-    assert (row.unexpected, row.fault) == (1, "AssertionError: a line was lost")
+    assert (row.unexpected, row.fault.splitlines()[0]) == (1, "AssertionError: a line was lost")
+    assert "broken(\n    number=0," in row.fault
     assert row.again == "python -m tests.crash --only fuzz --seed 40 --examples 50"
     assert row.count == "50 examples of 1 checks"
