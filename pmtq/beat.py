@@ -171,7 +171,8 @@ class Scheduler:
         now = self._now()
         troubles: list[OperationalError] = []
         for name in sorted(self._next, key=self._next.__getitem__):
-            if self._next[name] <= now and name not in self._runs:
+            done = self._runs.get(name)
+            if self._next[name] <= now and (done is None or done.planned < self._next[name]):
                 with _collected(troubles):
                     self._runs[name] = run = self._run(name, now)
                     self._settled[name] = run.planned
@@ -251,15 +252,21 @@ class Scheduler:
             self._note_in_file()
         except (ImproperlyConfigured, UnsafeFile) as error:
             self._complain(f"{error}; what is posted until then cannot be noted")
-            for name, run in self._runs.items():
-                self._note_run(self.entries[name], run)
-            for name in self._granted:
-                self.entries[name].run_now = False
-            self._take_in(self.entries)
+            self._go_on_without_a_note()
+        except OperationalError:
+            self._go_on_without_a_note()
+            raise
         else:
+            self._runs.clear()
             self._granted.clear()
             self._wishes.clear()
-        self._runs.clear()
+
+    def _go_on_without_a_note(self) -> None:
+        """Plan the next runs all the same; what cannot be noted now is noted when that is possible."""
+        for name, run in self._runs.items():
+            if entry := self.entries.get(name):
+                self._note_run(entry, run)
+        self._take_in(self.entries)
 
     def _note_in_file(self) -> None:
         for left in reversed(range(_EDITS)):

@@ -933,6 +933,21 @@ def test_what_was_posted_and_cannot_be_noted_is_posted_once(app, add, start, clo
     assert (entries(app)["ping"].last_run, entries(app)["wished"].run_now) == ("2027-01-01T07:00:10Z", False)
 
 
+def test_entries_run_at_their_times_though_nothing_can_be_noted(app, add, start, clock, monkeypatch):
+    app.add_periodic_task(10, add, (1, 2), name="ping")
+    scheduler = start()
+    with monkeypatch.context() as patch:
+        patch.setattr(Timetable, "_write", full_disk)
+        for _ in range(35):
+            clock.advance(1)
+            with suppress(OperationalError):
+                scheduler.tick()
+    run_for(scheduler, clock, 1)
+
+    assert [sent for sent, _ in posted(app)] == ["07:00:10", "07:00:20", "07:00:30"]
+    assert entries(app)["ping"].last_run == "2027-01-01T07:00:30Z"
+
+
 def test_a_wish_in_a_file_that_is_unreadable_for_a_while_is_granted_once(app, add, start, clock):
     app.add_periodic_task(3600, add, (1, 2), name="ping")
     scheduler = start()
