@@ -18,9 +18,9 @@ def test_a_storm_of_kills_and_freezes_loses_nothing_and_runs_nothing_twice_witho
         "-m",
         "tests.crash.storm",
         "--tasks",
-        "3000",
+        "6000",
         "--kills",
-        "30",
+        "50",
         "--seconds",
         "0.002",
         "--seed",
@@ -39,7 +39,7 @@ def test_a_storm_of_kills_and_freezes_loses_nothing_and_runs_nothing_twice_witho
     report = json.loads(done.stdout)
     assert {name: report[name] for name in COUNTS} == dict.fromkeys(COUNTS, 0), report["first"]
     assert done.returncode == 0
-    assert report["tasks"] == 3000
+    assert report["tasks"] == 6000
     assert report["kills"] >= 20, "the machine is too fast for this storm: it was over before it had begun"
     assert report["reruns"] <= report["kills"]
 
