@@ -748,6 +748,20 @@ def test_what_was_carried_over_is_on_the_disk_before_a_line_says_so(hand, send, 
     ]  # fmt: skip
 
 
+def test_results_are_on_the_disk_before_the_queue_file_whose_records_they_end_is_cleared(
+    hand, send, folder, monkeypatch
+):
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    watched = Watched(folder, monkeypatch)
+
+    with one.claimer._results.hold():
+        one.claimer._seal(time.time(), renew=False)
+
+    assert watched.effects[:2] == ["sync queue_dir/results.jsonl", "rename queue_dir/queue.jsonl"]
+
+
 def test_a_late_line_that_was_carried_over_is_on_the_disk_before_a_line_says_so(hand, send, folder, monkeypatch):
     send("a")
     one = hand("w1")

@@ -31,7 +31,7 @@ BUGS = (
         "journal.py",
         """lines = b"\\n" + lines""",
         "pass",
-        ("tests/test_journal.py", "tests/crash/test_exactly_once.py"),
+        ("tests/test_journal.py", "tests/crash/test_points.py"),
     ),
     Bug(
         "no inode check",
@@ -110,7 +110,7 @@ BUGS = (
         "inheritance.py",
         "lines = [line for line in noted if held.pop((line.task_id, line.attempt + (line.status == RELEASED)), None)]",
         "lines: list[StateRecord] = []",
-        ("tests/test_claimer.py", "tests/crash/test_exactly_once.py"),
+        ("tests/test_claimer.py", "tests/crash/test_points.py"),
     ),
     Bug(
         "deaths are not counted",
@@ -190,7 +190,7 @@ BUGS = (
 """,
         """    _sync_rejected(folder)
 """,
-        ("tests/test_sealing.py", "tests/crash/test_points.py"),
+        ("tests/test_sealing.py",),
     ),
     Bug(
         "a sealing says what it carried over before that is on the disk",
@@ -206,7 +206,7 @@ BUGS = (
         "sealing.py",
         "if carried is None else ledger.final",
         "if carried is None else frozenset()",
-        ("tests/test_sealing.py", "tests/crash/test_points.py"),
+        ("tests/test_sealing.py",),
     ),
     Bug(
         "what came late into a sealed file goes with it",
