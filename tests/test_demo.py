@@ -671,6 +671,16 @@ def test_a_program_that_does_not_end_when_asked_is_killed(here, monkeypatch):
     assert program.status == -signal.SIGKILL
 
 
+def test_looking_at_what_a_program_says_does_not_move_where_it_writes(here):
+    code = "import sys\nfor line in range(2000): print(f'{line:04}', flush=True)\nsys.stdin.read()"
+    program = processes.Program("worker", ["-c", code], place.choose_place(None))
+    try:
+        assert eventually(lambda: program.last_words(1) == ["1999"])
+        assert program.last_words(3000) == [f"{line:04}" for line in range(2000)]
+    finally:
+        program.end()
+
+
 def test_signals_are_taken_only_while_the_demo_runs():
     before = signal.getsignal(signal.SIGINT)
     with processes.interruptions() as interrupted:

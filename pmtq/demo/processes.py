@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pmtq.demo.place import Place
+from pmtq.disk import read_at
 
 END_WITHIN = 3.0
 """Seconds for a process to end after being asked to, before it is killed."""
@@ -80,8 +81,9 @@ class Program:
 
     def last_words(self, lines: int = 6) -> list[str]:
         """Return the last lines of what it said; to be called before ``end``."""
-        self._said.seek(0)
-        return self._said.read().decode("utf-8", "replace").splitlines()[-lines:]
+        descriptor = self._said.fileno()  # it is the program's own output: a seek here would move where that writes
+        said = read_at(descriptor, os.fstat(descriptor).st_size, 0)
+        return said.decode("utf-8", "replace").splitlines()[-lines:]
 
 
 class Programs:
