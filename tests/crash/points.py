@@ -422,8 +422,9 @@ class Explorer:
         told, known_then = known.told, Known()
         known_then.asked, known_then.told = known.asked, [one for one in told if one in known.safe]
         known_then.ended = known.ended
-        # What had ended may run again: its result, or the last byte of its record, may have been on the way to the disk.
-        self._judge(story, known_then, set(), ran, self.world.memory.state, where)
+        # What had ended may run again, and what runs may do so twice: its result, or the last byte of its record in a sealed
+        # file, may have been on the way to the disk. At least once is what is promised here.
+        self._judge(story, known_then, set(), list(dict.fromkeys(ran)), self.world.memory.state, where)
 
     def _judge(self, story: Story, known: Known, ended: set[str], ran: list[str], state: State, where: str) -> None:
         """Compare what was to be with what has become of it."""
