@@ -79,6 +79,15 @@ def run_for(scheduler: Scheduler, clock, seconds: float, step: float = 1.0) -> N
             pass
 
 
+def die_before_noting(scheduler: Scheduler, monkeypatch) -> None:
+    """Let it post what is due, and end before that is written down, as ``kill -9`` may have it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Timetable, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.tick()
+    scheduler.timetable.close()
+
+
 # What runs when
 
 
@@ -276,11 +285,7 @@ def test_a_run_that_was_posted_and_not_noted_is_still_one_task(app, add, start, 
     app.add_periodic_task(10, add, (1, 2), name="ping")
     scheduler = start()
     clock.advance(10)
-    with monkeypatch.context() as patch:  # killed between the two
-        patch.setattr(Timetable, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            scheduler.tick()
-    scheduler.timetable.close()
+    die_before_noting(scheduler, monkeypatch)
     noted = entries(app)["ping"].last_run
 
     clock.advance(1)
@@ -302,11 +307,7 @@ def test_a_workflow_that_was_posted_and_not_noted_is_still_one_workflow(app, sta
     app.add_periodic_task(10, group([step.s("a"), step.s("b")]) | step.s("c"), name="nightly")
     scheduler = start()
     clock.advance(10)
-    with monkeypatch.context() as patch:  # killed between the two
-        patch.setattr(Timetable, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            scheduler.tick()
-    scheduler.timetable.close()
+    die_before_noting(scheduler, monkeypatch)
 
     start().tick()
     posted_twice = len(ids(app))
@@ -1015,11 +1016,7 @@ def test_a_run_that_was_posted_run_and_cleared_before_it_was_noted_is_not_made_a
         scheduler.look()
     else:
         clock.advance(10)
-    with monkeypatch.context() as patch:  # killed between the two
-        patch.setattr(Timetable, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            scheduler.tick()
-    scheduler.timetable.close()
+    die_before_noting(scheduler, monkeypatch)
     work(app)
     before = list(ran)
     start().tick()

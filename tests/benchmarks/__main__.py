@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from tests.benchmarks.figures import FIGURES, FULL, QUICK, Bench, measure
 from tests.benchmarks.kill_peers import all_targets
 from tests.benchmarks.processes import Unmeasured, Workshop
 from tests.benchmarks.table import circumstances, save, show, show_circumstances, show_kills
+from tests.progress import run_as_program, say
 
 KILLS = "kills"
 """The kill test's name beside those of the figures."""
@@ -76,15 +76,5 @@ def draw(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def say(text: str) -> None:
-    """Show what is going on, on a line that the next one replaces; in a log file, not at all."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    os.environ.pop("PMTQ_BROKER_URL", None)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_as_program(main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.crash import fuzz, model, points
 from tests.crash.table import Row, show
+from tests.progress import run_as_program, say
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 50
@@ -163,12 +163,6 @@ def run(sizes: Sizes, names: list[str]) -> list[Row]:
     return rows
 
 
-def say(text: str) -> None:
-    """Show what is going on, on a line that the next one replaces; in a log file, not at all."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text[:120]}", end="", file=sys.stderr, flush=True)
-
-
 def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -200,8 +194,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.pop("PMTQ_BROKER_URL", None)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_as_program(main)

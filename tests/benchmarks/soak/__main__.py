@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -28,6 +27,7 @@ from tests.benchmarks.soak.client import PATIENCE
 from tests.benchmarks.soak.watching import Diaries, Note, Watcher, charts, watched
 from tests.benchmarks.svg import draw
 from tests.benchmarks.table import WIDTH
+from tests.progress import run_as_program, say
 
 POOLS = [("solo", "-P", "solo"), ("prefork, 2", "-c", "2"), ("threads, 2", "-P", "threads", "-c", "2")]
 CLIENTS = 4
@@ -189,15 +189,5 @@ def main() -> int:
     return int(not well)
 
 
-def say(text: str) -> None:
-    """Show what is going on, on a line that the next one replaces; in a log file, not at all."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    os.environ.pop("PMTQ_BROKER_URL", None)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_as_program(main)
