@@ -17,7 +17,7 @@ from pathlib import Path
 from pmtq.archive import pieces, state_in
 from pmtq.clock import now
 from pmtq.exceptions import ImproperlyConfigured, PmtqError
-from pmtq.folder import Folder, priority_of
+from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of
 from pmtq.inspection import View, Worker
 from pmtq.journal import Journal
 from pmtq.ledger import MOVED, PACED, PAUSE, RATE_LIMIT, REVOKE, TIME_LIMIT
@@ -313,7 +313,7 @@ def _torn(path: Path, place: str) -> Finding:
 
 def _named(queue: str) -> str:
     """Return what stands behind ``pmtq edit`` for that file."""
-    return "" if queue == "celery" else f" {queue}"
+    return "" if queue == DEFAULT_QUEUE else f" {queue}"
 
 
 def _counted(number: int, thing: str) -> str:

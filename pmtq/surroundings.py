@@ -19,6 +19,7 @@ import msgspec
 
 from pmtq import disk
 from pmtq.folder import Folder
+from pmtq.holder import holder_of
 from pmtq.lock import Lock
 from pmtq.timetable import FILE_NAME
 from pmtq.watch import Watch
@@ -138,24 +139,17 @@ def _kept_locks(folder: Folder) -> Iterator[Finding]:
     for path in sorted(folder.path.glob("*.lock")):
         lock = Lock(path)
         if path.name != f"{FILE_NAME}.lock" and not lock.take(PATIENCE):  # which a scheduler keeps as long as it lives
-            who = _holder(path)
-            what = (
-                f"{path.name} is held by {f'process {who}' if who else 'another program'}, and all others wait for it"
-            )
-            remedy = f"See what it is: ps -p {who}" if who else f"See who it is: lsof {path}"
-            yield Finding(check="lock", file=path.name, what=what, remedy=remedy)
+            what = f"{path.name} is held by {_holder(path)}, and all others wait for it"
+            yield Finding(check="lock", file=path.name, what=what, remedy=f"See what it is: lsof {path}")
         lock.free()
 
 
-def _holder(path: Path) -> int:
-    """Return the number of the process that holds the file's lock, 0 where the system does not tell it."""
+def _holder(path: Path) -> str:
+    descriptor = disk.open_file(path, create=False)
     try:
-        locks, inode = Path("/proc/locks").read_text("ascii", "replace").splitlines(), path.stat().st_ino
-    except OSError:
-        return 0
-    # 1: FLOCK  ADVISORY  WRITE 4711 08:01:131072 0 EOF
-    held = [words for words in map(str.split, locks) if len(words) > 5 and words[5].endswith(f":{inode}")]
-    return next((int(words[4]) for words in held if words[4].isdigit()), 0)
+        return holder_of(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _room(folder: Folder) -> Iterator[Finding]:

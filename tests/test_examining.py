@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from pmtq.editing import Draft
 from pmtq.examining import examine
 from pmtq.exceptions import LockHeld, OperationalError
 from pmtq.folder import Folder
+from pmtq.holder import holder_of
 from pmtq.journal import Journal
 from pmtq.ledger import RATE_LIMIT
 from pmtq.lock import Lock
@@ -494,14 +494,18 @@ def test_a_lock_that_is_kept_is_told_with_its_holder_and_nothing_is_mended_meanw
     assert [one.check for one in examine(folder)] == ["lines", "nobody"]
 
 
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this system does not tell who holds a lock")
-def test_the_holder_of_a_lock_is_named_by_its_process(folder):
+def test_the_holder_of_a_lock_is_named_as_whoever_waits_for_it_names_it(folder):
     folder.make()
-    with Journal(folder.queue()).hold():
+    journal = Journal(folder.queue())
+    with journal.hold():
         (found,) = examine(folder)
+        who = holder_of(journal._lock_descriptor)
 
-    held = [line.split()[4] for line in Path("/proc/locks").read_text().splitlines()]
-    assert found.remedy == f"See what it is: ps -p {os.getpid()}" or str(os.getpid()) not in held
+    lock = journal.lock_path
+    assert (found.what, found.remedy) == (
+        f"queue.jsonl.lock is held by {who}, and all others wait for it",
+        f"See what it is: lsof {lock}",
+    )
 
 
 def test_the_lock_that_a_scheduler_keeps_is_no_problem(folder):
