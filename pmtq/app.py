@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pkgutil import resolve_name
 from types import MappingProxyType
-from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from pmtq import current, signals
 from pmtq.announcing import announce, announce_all
@@ -41,7 +42,8 @@ R = TypeVar("R")
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-class _Usual(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Usual:
     """What a call gets that has no options of its own."""
 
     version: int
@@ -161,7 +163,7 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
             sig = Signature(task or name, args, kwargs, app=self)
             return cast("AsyncResult[Any]", self.conductor.send(sig, options={**options}))
         record, queue, durable = self.record_of(task or name, args, kwargs, options)
-        sealed = self.backend.sealed  # what is sealed from now on may hold its result already
+        sealed = self.backend.index.sealed  # what is sealed from now on may hold its result already
         if signals.before_task_publish.receivers:
             announce(signals.before_task_publish, record, queue)
         try:
@@ -172,7 +174,7 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
         if signals.after_task_publish.receivers:
             announce(signals.after_task_publish, record, queue)
         posted: AsyncResult[Any] = AsyncResult(record.task_id, self.backend, name, self)
-        if "task_id" not in options:
+        if sealed and "task_id" not in options:
             posted.not_in = sealed
         return posted
 
@@ -192,7 +194,9 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
         """
         at = now()
         args, kwargs = args if type(args) is tuple else tuple(args or ()), kwargs or {}
-        usual = self._usual if self._usual.version == self.conf.version else self._look_at_settings()
+        usual = self._usual
+        if usual.version != self.conf.version:
+            usual = self._look_at_settings()
         if isinstance(task, str):
             name = task
         else:
@@ -208,6 +212,8 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
             adopt(record, parent)
         if (usual.priority or usual.inherits) and options.get("priority") is None:
             record.priority = parent.record.priority if parent and usual.inherits else usual.priority
+        if not options:
+            return record, usual.queue, self.durable
         durable = options.get("durable")
         return record, options.get("queue") or usual.queue, self.durable if durable is None else durable
 

@@ -37,7 +37,8 @@ class Backend:
         self.folder = folder
         self._keeps_values = keeps_values
         self._journal = Journal(folder.results, successor=folder.next_results)
-        self._index = Index(folder, self._journal)
+        self.index = Index(folder, self._journal)
+        """Which line decides about a task; ``index.sealed`` names the results in which no task stands that is posted now."""
         self._lock = threading.Lock()
         self._watch: Watch | None = None
         self.callbacks = Callbacks(self.ended, lambda: self._looks(None))
@@ -50,15 +51,10 @@ class Backend:
         self._watch = None
         self.callbacks.after_fork()
 
-    @property
-    def sealed(self) -> Sealed:
-        """Results in which no task stands that is posted from now on."""
-        return self._index.sealed
-
     def state(self, task_id: str, elsewhere: Sealed = NONE) -> StateRecord:
         """Return the deciding line of the task; one that says PENDING if there is none or nobody holds the task."""
         with self._lock:
-            state = self._index.state(task_id, elsewhere)
+            state = self.index.state(task_id, elsewhere)
         if state.status in WAITING_STATES:
             return StateRecord(task_id, PENDING, attempt=state.attempt, retries=state.retries)
         return state
@@ -69,7 +65,7 @@ class Backend:
         However many they are, each file is read once at most.
         """
         with self._lock:
-            return self._index.ended(task_ids)
+            return self.index.ended(task_ids)
 
     def require_values(self, task_id: str) -> None:
         """Raise ``ResultsDisabled`` if waiting for what the task returns would be in vain."""
@@ -142,7 +138,7 @@ class Backend:
     def was_forgotten(self, task_id: str) -> bool:
         """Say whether the task's result was forgotten, as far as the newest results tell."""
         with self._lock:
-            return self._index.was_forgotten(task_id)
+            return self.index.was_forgotten(task_id)
 
     def close(self) -> None:
         """End the watcher and close the file."""
@@ -166,9 +162,9 @@ class Backend:
             return
         watch, told = self._watcher(), True
         while True:
-            seen, before = watch.seen(), self._index.offset
+            seen, before = watch.seen(), self.index.offset
             yield
-            if not told and self._index.offset != before:
+            if not told and self.index.offset != before:
                 watch.found_by_looking()
             left = deadline - time.monotonic()
             if left <= 0:

@@ -27,7 +27,7 @@ put_in_order_after_fork(_ids)
 
 def new_task_id() -> str:
     """Return 22 random hexadecimal digits: 88 bits, so that two never meet by chance."""
-    return f"{_ids.getrandbits(88):022x}"
+    return _ids.getrandbits(88).to_bytes(11).hex()
 
 
 def derived_task_id(text: str) -> str:

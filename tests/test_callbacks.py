@@ -44,7 +44,7 @@ def test_who_asks_when_all_is_quiet_need_not_wait_for_the_next_change(backend, s
     assert eventually(lambda: backend._watch is not None and backend._watch._watch is not None)
     backend._watch._poll = 60.0
     say(StateRecord("a", SUCCESS))
-    assert eventually(lambda: "a" in backend._index._now.final)
+    assert eventually(lambda: "a" in backend.index._now.final)
 
     backend.when_ready("a", lambda: calls.append("a"))
 
