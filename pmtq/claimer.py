@@ -32,7 +32,7 @@ from pmtq.reader import QueueReader
 from pmtq.records import StateRecord, TaskRecord, decode_state, encode_lines, timestamp
 from pmtq.rejecting import Rejects
 from pmtq.scan import Fault, Item
-from pmtq.states import IGNORED, REJECTED, SUCCESS
+from pmtq.states import IGNORED, REJECTED, STARTED, SUCCESS
 
 logger = logging.getLogger("pmtq.worker")
 
@@ -306,12 +306,15 @@ class Claimer:
             if not wanted(record):
                 self.places.pass_over(place)
                 break
-            if not plain:
+            if plain:
+                started = StateRecord(task_id, STARTED, None, 1, worker, at)
+                claim = Claim(record, started, place, queues[place.queue], True)
+            else:
                 opened.pop(task_id, None)  # behind the others again, as whoever reads the line has it
-            opened[task_id] = started = start(last, task_id, worker, at)
-            claim = Claim(record, started, place, queues[place.queue], plain)
-            if not plain:
+                started = start(last, task_id, worker, at)
+                claim = Claim(record, started, place, queues[place.queue])
                 self._admission.begin(claim, now)
+            opened[task_id] = started
             held[task_id] = place
             lines.append(started)
             claims.append(claim)
