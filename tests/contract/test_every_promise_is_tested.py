@@ -75,7 +75,9 @@ def faults(text, program):
 
 
 def test_every_promise_of_the_readme_is_quoted_by_a_test_and_no_test_quotes_anything_else():
-    assert faults(README.read_text(), TESTS.read_text()) == []
+    found = faults(README.read_text(), TESTS.read_text())
+
+    assert not found, "\n".join(found)
 
 
 # The guard itself

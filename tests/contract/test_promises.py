@@ -17,7 +17,7 @@ from collections import Counter
 
 import pytest
 
-from pmtq import PMTQ
+from pmtq import PMTQ, sealing
 from pmtq.clock import moved_clock
 from pmtq.exceptions import TaskError, WorkerLostError
 from pmtq.folder import Folder
@@ -94,8 +94,12 @@ def test_a_rate_limit_and_a_pause_hold_for_all_workers_together(app, add, hand, 
     assert (paused, resumed) == ([[], [], []], [1, 0, 0])
 
 
-def test_a_rate_limit_and_a_pause_survive_restarts(app, run, work, clock):
-    """and survive restarts;"""
+def test_a_rate_limit_and_a_pause_survive_restarts(app, run, work, clock, monkeypatch):
+    """and survive restarts;
+
+    Each worker here is a new one, which starts the results afresh as well.
+    """
+    monkeypatch.setattr(sealing, "SEAL_BYTES", 0)
     ran = []
     app.task(name="tasks.limited", rate_limit="10/m")(ran.append)
     app.send_tasks([("tasks.limited", [number]) for number in range(4)])
@@ -106,7 +110,7 @@ def test_a_rate_limit_and_a_pause_survive_restarts(app, run, work, clock):
     for name in ("w3", "w4"):
         work(app, name)
     run("pause", "-Q", "celery")
-    clock.advance(DAY)
+    clock.advance(60)
     for name in ("w5", "w6"):
         work(app, name)
     while_paused = list(ran)
@@ -128,7 +132,10 @@ def test_priorities_are_exact_however_much_waits(app, add, hand):
 
 
 def test_unique_debounce_and_throttle_keep_equal_calls_from_piling_up(app, work, clock):
-    """`unique=True`, `debounce=` and `throttle=` keep equal calls from piling up;"""
+    """`unique=True`, `debounce=` and `throttle=` keep equal calls from piling up;
+
+    A unique call is judged when a worker comes to it: it is none if an equal one is owed at that moment.
+    """
     ran = []
     for option in ({"unique": True}, {"debounce": 5.0}, {"throttle": 5.0}):
         (name,) = option
