@@ -346,7 +346,7 @@ class Claimer:
 
     def _waiting_ones(self, rank: int, now: float) -> Candidates:
         """Yield what was passed over before and may run now."""
-        for place in self.places.take_due(now, rank, self.gates.opens):
+        for place in self.places.take_due(now, rank, self.gates.is_open):
             if waiting := self._read_again(place):
                 yield place, waiting, False
 

@@ -43,10 +43,15 @@ class Gates:
     def closed(self, record: TaskRecord, queue: str, now: float) -> str:
         """Return the name of the gate that the record must wait behind; empty if none is closed."""
         for name in (f"{PAUSE} queue {queue}", f"{PAUSE} task {record.function}", f"{RATE} {record.function}"):
-            if self.opens(name) > now:
+            if not self.is_open(name, now):
                 return name
         name = f"{MOVED} {record.task_id} {with_priority(queue, record.priority)}"
-        return name if self.opens(name) > now else ""
+        return "" if self.is_open(name, now) else name
+
+    def is_open(self, name: str, now: float) -> bool:
+        """Say whether a gate is open; a start further ahead than its rate is long was noted by a clock that was wrong."""
+        opens, (kind, _, function) = self.opens(name), name.partition(" ")
+        return opens <= now or (kind == RATE and opens - now >= 2 * self._interval(function))
 
     def opens(self, name: str) -> float:
         """Return when a gate opens, in seconds since 1970: infinite for one that a person opens, in the past if it is open."""
@@ -80,7 +85,7 @@ class Gates:
             runs = last and last.status == STARTED
             return [] if runs else [_ignored(owner, at, f"a later call, {this.task_id}, runs in its place")]
         last_start = self._ledger.paced.get(key, -math.inf)
-        if record.throttle and this.task_id not in self._ledger.open and now - last_start < record.throttle:
+        if record.throttle and this.task_id not in self._ledger.open and abs(now - last_start) < record.throttle:
             return [_ignored(this, at, f"the same call began less than {record.throttle:g} s before")]
         self._owners[key] = this
         return []

@@ -144,17 +144,17 @@ class Places:
             return place
         return None
 
-    def take_due(self, now: float, rank: int, opens: Callable[[str], float]) -> Iterator[Place]:
+    def take_due(self, now: float, rank: int, is_open: Callable[[str, float], bool]) -> Iterator[Place]:
         """Hand out the places of records up to ``rank`` that may run now, in file order, forgetting them.
 
-        ``opens`` tells when a gate opens. It is asked anew for each place: one that starts may close its gate behind it.
+        ``is_open`` says whether a gate is open now. It is asked anew for each place: one that starts may close its gate.
         """
         while self.later and self.later[0][0] <= now:
             heappush(self.ready, heappop(self.later)[1])
         while self.ready and self.ready[0].rank <= rank:
             yield heappop(self.ready)
         for gate, places in list(self.behind.items()):
-            while places and places[0].rank <= rank and opens(gate) <= now:
+            while places and places[0].rank <= rank and is_open(gate, now):
                 yield heappop(places)
             if not places:
                 self.behind.pop(gate, None)

@@ -13,6 +13,7 @@ from pmtq.ledger import Ledger
 from pmtq.records import StateRecord, TaskRecord, timestamp
 from tests.support import NOW, all_states, life
 
+YEAR = 365 * 86400.0
 SENT = timestamp(NOW - 10)
 AT = timestamp(NOW)
 
@@ -147,6 +148,23 @@ def test_a_rate_holds_for_a_worker_that_starts_later_and_when_the_results_start_
     second = paced("second", 6.0)
 
     assert (second.claim(now=NOW + 5.9), len(second.claim(now=NOW + 6))) == ([], 1)
+
+
+@pytest.mark.parametrize("heir", ["one", "two"])
+def test_when_the_clock_was_a_year_ahead_and_is_set_right_a_rate_counts_from_the_next_start(paced, post, heir):
+    post("a", "b", "c")
+    workers = {name: paced(name, 6.0) for name in ("one", "two")}
+    workers["one"].settle(*workers["one"].claim(5, NOW + YEAR), now=NOW + YEAR)
+
+    assert [len(workers[heir].claim(5, NOW + second)) for second in (0, 5.9, 6)] == [1, 0, 1]
+
+
+def test_when_the_clock_is_set_back_a_little_a_rate_lets_nothing_start_too_early(paced, post):
+    post("a", "b")
+    worker = paced("one", 6.0)
+    worker.settle(*worker.claim())
+
+    assert [len(worker.claim(5, NOW + second)) for second in (-5.9, 5.9, 6)] == [0, 0, 1]
 
 
 def test_a_rate_that_is_used_up_holds_back_no_other_task(paced, post, folder, hand):
@@ -298,3 +316,14 @@ def test_a_call_too_soon_after_the_last_start_is_not_run(post, hand, folder):
 
     assert ran == ["a", "c"]
     assert life(folder, "b") == [("IGNORED", 0)]
+
+
+def test_when_the_clock_was_a_year_ahead_and_is_set_right_no_call_is_thrown_away_for_that(post, hand, folder):
+    worker = hand()
+    ran = []
+    for task_id, seconds in [("a", YEAR), ("b", 0), ("c", 1), ("d", 2)]:
+        post(task_id, unique_key="k", throttle=2.0)
+        ran += worker.run_all(NOW + seconds)
+
+    assert ran == ["a", "b", "d"]
+    assert life(folder, "c") == [("IGNORED", 0)]
