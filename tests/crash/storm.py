@@ -37,6 +37,10 @@ PRODUCERS, WORKERS = 8, 4
 BEGIN, END = "B", "E"
 STUCK = 60.0
 """Seconds without any progress after which the rest is given up as lost."""
+HASTY = 0.2
+"""The share of blows that do not wait for tasks to run."""
+LULL = 5.0
+"""Seconds after which the others come although no task has run: the workers that are there may all be waiting."""
 LOOK = 0.002
 """Seconds between two looks at how far the tasks are."""
 
@@ -301,11 +305,11 @@ class Storm:
         return told <= {state.task_id for state in read_states(self.folder) if state.status in FINAL_STATES}
 
     def _wait_for(self, tasks: float) -> None:
-        """Wait until so many tasks have run, or for a moment, whatever comes first."""
-        deadline = time.monotonic() + self.chance.uniform(0.005, 0.1)
+        """Wait until so many tasks have run; now and then only for a moment, so that some die before they have begun."""
+        deadline = time.monotonic() + (self.chance.uniform(0.005, 0.1) if self.chance.random() < HASTY else LULL)
         while self.done() < tasks and time.monotonic() < deadline:
             time.sleep(LOOK)
-        self._thaw()
+            self._thaw()
 
     def _thaw(self, *, everybody: bool = False) -> None:
         for name, until in list(self._frozen.items()):
