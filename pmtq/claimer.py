@@ -174,15 +174,14 @@ class Claimer:
         renew = self.is_outgrown(idle=clear)
         if clear or renew:
             self._results.sync()  # most of what sealing must sync, done before anybody waits for the lock
+        if clear or renew or self._folder.sealed_queues():
             with self._results.hold():
                 self._catch_up()
                 renew = renew and self.is_outgrown(idle=clear)  # another worker may have been faster
                 if clear or renew:
                     self._seal(now, renew=renew)
-        elif self._folder.sealed_queues():
-            with self._results.hold():
-                self._catch_up()
-                sealing.sweep(self._folder, self._results, self.ledger, now)
+                else:
+                    sealing.sweep(self._folder, self._results, self.ledger, now)
 
     def is_outgrown(self, *, idle: bool = False) -> bool:
         """Say whether the results should start afresh."""

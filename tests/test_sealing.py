@@ -275,6 +275,24 @@ def test_results_that_another_worker_has_just_sealed_are_not_sealed_again(hand, 
     assert sealed(folder) == ["queue.0.jsonl", "results.0.jsonl"]
 
 
+def test_a_sealing_that_has_died_is_finished_at_the_first_look_after_the_grace_time(hand, send, folder, monkeypatch):
+    monkeypatch.setattr(sealing, "SEAL_BYTES", 0)
+    one = hand("w1")
+    send("done")
+    send("later", eta="2099-01-01")
+    one.run_all()
+    with monkeypatch.context() as patch:
+        patch.setattr(sealing, "_carry", lambda *_: one.die() or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tidy(one)
+    two = hand("w2")
+    tidy(two)  # the results start afresh, and the sealed file is too young to be read once more
+
+    tidy(two, now=after_grace())
+
+    assert queue_ids(folder) == ["later"]
+
+
 def test_a_task_another_worker_has_ended_is_not_carried_over_and_run_again(hand, send, folder, outgrown):
     """The first worker had looked at it and passed it over; then the other one took it."""
     for name in "abc":
