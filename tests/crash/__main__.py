@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.crash import fuzz, model, points
+from tests.crash import faults, fuzz, kills, model, points, power_cut
+from tests.crash.counts import Counts
 from tests.crash.table import Row, show
 from tests.progress import run_as_program, say
 
@@ -27,14 +28,14 @@ BATCH = 50
 """Examples that share a seed: so many are run again to find the one that broke."""
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How much of each."""
 
     tasks: int
     kills: int
     states: int
     examples: int
+    cuts: int
     seed: int
 
 
@@ -114,9 +115,70 @@ def fuzz_row(sizes: Sizes) -> Row:
     return _in_batches("fuzz", sizes, sizes.examples, batch, f" of {len(checks)} checks")
 
 
+def calls_row(sizes: Sizes) -> Row:
+    """Kill clients, workers and their heirs at every system call that leaves a trace."""
+    if why := kills.why_not():
+        return Row("calls", f"not run: {why}")
+    row, happened = _surveyed("calls", kills.survey_all, "system calls of {} programs", sizes)
+    row.kills = happened
+    return row
+
+
+def faults_row(sizes: Sizes) -> Row:
+    """Have every system call on the files fail, with every error."""
+    return _surveyed("faults", faults.survey_all, "failed calls in {} scenarios", sizes)[0]
+
+
+def power_row(sizes: Sizes) -> Row:
+    """Cut the power under each file system that can be mounted here."""
+    row, done, missing = Row("power"), [], []
+    for number, file_system in enumerate(power_cut.MAKE):
+        if why := power_cut.why_not(file_system):
+            missing.append(f"{file_system} not: {why}")
+            continue
+        say(f"power: {sizes.cuts:,} cuts under {file_system}, the {number + 1}. of {len(power_cut.MAKE)} file systems")
+        seen = power_cut.cut_power(file_system, sizes.cuts, sizes.seed)
+        done.append(file_system)
+        row.lost += seen.lost
+        row.unexpected += seen.older + len(seen.troubles)
+        row.fault = row.fault or next(iter(seen.troubles), "")
+    row.count = "; ".join([f"{sizes.cuts:,} cuts each under {', '.join(done)}"] * bool(done) + missing)
+    row.again = _again("power", sizes.seed, f"--cuts {sizes.cuts}")
+    return row
+
+
 HARNESSES: dict[str, Callable[[Sizes], Row]] = {
-    "model": model_row, "points": points_row, "storm": storm_row, "fuzz": fuzz_row
-}  # fmt: skip
+    "model": model_row,
+    "points": points_row,
+    "storm": storm_row,
+    "fuzz": fuzz_row,
+    "calls": calls_row,
+    "faults": faults_row,
+    "power": power_row,
+}
+
+
+def _surveyed(name: str, survey_all: Callable[[Path], dict[str, Counts]], of: str, sizes: Sizes) -> tuple[Row, int]:
+    """Run the surveys of one kind; return their row, and how often the fault came to pass.
+
+    ``of`` says what they are of, with their number to be put in.
+    """
+    say(f"{name}: some minutes")
+    with tempfile.TemporaryDirectory(prefix=f"pmtq-{name}-") as place:
+        found = survey_all(Path(place)).values()
+    troubles = [trouble for counts in found for trouble in counts.troubles]
+    happened = sum(counts.kills for counts in found)
+    row = Row(
+        name,
+        f"{happened:,} {of.format(len(found))}",
+        lost=sum(counts.lost for counts in found),
+        doubled=sum(counts.doubled for counts in found),
+        needless=sum(counts.needless for counts in found),
+        unexpected=len(troubles),
+        fault=next(iter(troubles), ""),
+        again=_again(name, sizes.seed, ""),
+    )
+    return row, happened
 
 
 def _settings(examples: int, **more: int) -> settings:
@@ -148,7 +210,7 @@ def _in_batches(name: str, sizes: Sizes, examples: int, batch: Callable[[int, in
 
 
 def _again(name: str, number: int, sizes: str) -> str:
-    return f"python -m tests.crash --only {name} --seed {number} {sizes}"
+    return f"python -m tests.crash --only {name} --seed {number} {sizes}".rstrip()
 
 
 def run(sizes: Sizes, names: list[str]) -> list[Row]:
@@ -174,6 +236,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--examples", type=int, default=2000, help="of the model and of each check of the fuzz (%(default)s)"
     )
+    parser.add_argument("--cuts", type=int, default=500, help="of the power, under each file system (%(default)s)")
     parser.add_argument(
         "--seed", type=int, default=time.time_ns() // 10**9 % 10**6, help="of all chance (another one each time)"
     )
@@ -186,7 +249,7 @@ def main() -> int:
     chosen = options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     logging.disable(logging.CRITICAL)  # what goes wrong here was meant to
-    sizes = Sizes(chosen.tasks, chosen.kills, chosen.states, chosen.examples, chosen.seed)
+    sizes = Sizes(chosen.tasks, chosen.kills, chosen.states, chosen.examples, chosen.cuts, chosen.seed)
     rows = run(sizes, chosen.only or list(HARNESSES))
     status = show(rows)
     print(f"Seed {sizes.seed}")
