@@ -11,7 +11,7 @@ demo: $(READY)  ## a worker and a client, side by side, on real pictures
 test: $(READY)  ## the tests, the fast ones first
 	@$(BIN)/python -m pytest -q -n 2
 
-crash: $(READY)  ## kill, cut, fill and scramble at large, about a quarter of an hour; one table of what came of it
+crash: $(READY)  ## kill, cut, fill and scramble at large, about half an hour; one table of what came of it
 	@$(BIN)/python -m tests.crash
 
 check: $(READY)  ## style, types and floors

@@ -163,7 +163,8 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
             sig = Signature(task or name, args, kwargs, app=self)
             return cast("AsyncResult[Any]", self.conductor.send(sig, options={**options}))
         record, queue, durable = self.record_of(task or name, args, kwargs, options)
-        sealed = self.backend.index.sealed  # what is sealed from now on may hold its result already
+        backend = self.backend
+        sealed = backend.index.sealed  # what is sealed from now on may hold its result already
         if signals.before_task_publish.receivers:
             announce(signals.before_task_publish, record, queue)
         try:
@@ -173,7 +174,7 @@ class PMTQ(Configurable, PeriodicTasks, Workflows, Doors):
             raise
         if signals.after_task_publish.receivers:
             announce(signals.after_task_publish, record, queue)
-        posted: AsyncResult[Any] = AsyncResult(record.task_id, self.backend, name, self)
+        posted: AsyncResult[Any] = AsyncResult(record.task_id, backend, name, self)
         if sealed and "task_id" not in options:
             posted.not_in = sealed
         return posted

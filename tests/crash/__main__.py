@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -24,6 +24,7 @@ from tests.crash.table import Row, show
 from tests.progress import run_as_program, say
 
 ROOT = Path(__file__).resolve().parents[2]
+ROUNDS = 10
 BATCH = 50
 """Examples that share a seed: so many are run again to find the one that broke."""
 
@@ -71,25 +72,11 @@ def points_row(sizes: Sizes) -> Row:
 
 def storm_row(sizes: Sizes) -> Row:
     """Kill, freeze and end real processes."""
-    place = Path(tempfile.mkdtemp(prefix="pmtq-storm-"))
     options = ["--tasks", str(sizes.tasks), "--kills", str(sizes.kills), "--seed", str(sizes.seed)]
-    command = [sys.executable, "-m", "tests.crash.storm", *options, str(place)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        last = ""
-        try:
-            for line in process.stderr or ():
-                last = line.rstrip()
-                say(f"storm: {last}")
-            answer = process.stdout.read() if process.stdout else ""
-        finally:
-            process.terminate()  # when this is broken off; it ends its own
     again = _again("storm", sizes.seed, f"--tasks {sizes.tasks} --kills {sizes.kills}")
-    if not answer:
-        return Row("storm", fault=f"it ended without a report: {last}. Its folder is {place}", again=again)
-    report = json.loads(answer)
-    fault = f"{report['first']}. Its folder is {place}" if report["first"] else ""
-    if not fault:
-        shutil.rmtree(place)
+    report, fault = _reported("storm", options)
+    if not report:
+        return Row("storm", fault=fault, again=again)
     return Row(
         "storm",
         f"{report['tasks']:,} tasks, {report['frozen']:,} freezes, {report['ended']:,} ends",
@@ -102,6 +89,39 @@ def storm_row(sizes: Sizes) -> Row:
         fault=fault,
         again=again,
     )
+
+
+def rounds_row(sizes: Sizes) -> Row:
+    """Post and run very many, round after round, while others revoke, forget and read."""
+    again = _again("rounds", sizes.seed, f"--tasks {sizes.tasks}")
+    report, fault = _reported("rounds", ["--tasks", str(sizes.tasks), "--rounds", str(ROUNDS)])
+    if not report:
+        return Row("rounds", fault=fault, again=again)
+    sizes_seen = f"{max(report['sizes']):.0f} MB on the disk, {report['memory']:.0f} MB a worker"
+    counted = report["lost"], report["doubled"], 0, report["unexpected"]
+    return Row("rounds", f"{report['tasks']:,} tasks, at most {sizes_seen}", None, *counted, fault=fault, again=again)
+
+
+def _reported(name: str, options: list[str]) -> tuple[dict[str, Any], str]:
+    """Run the program ``tests.crash.<name>`` in a folder that it is given; return its report, and what went wrong first."""
+    place = Path(tempfile.mkdtemp(prefix=f"pmtq-{name}-"))
+    command = [sys.executable, "-m", f"tests.crash.{name}", *options, str(place)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        last = ""
+        try:
+            for line in process.stderr or ():
+                last = line.rstrip()
+                say(f"{name}: {last}")
+            answer = process.stdout.read() if process.stdout else ""
+        finally:
+            process.terminate()  # when this is broken off; it ends its own
+    if not answer:
+        return {}, f"it ended without a report: {last}. Its folder is {place}"
+    report: dict[str, Any] = json.loads(answer)
+    if report["first"]:
+        return report, f"{report['first']}. Its folder is {place}"
+    shutil.rmtree(place)
+    return report, ""
 
 
 def fuzz_row(sizes: Sizes) -> Row:
@@ -151,6 +171,7 @@ HARNESSES: dict[str, Callable[[Sizes], Row]] = {
     "model": model_row,
     "points": points_row,
     "storm": storm_row,
+    "rounds": rounds_row,
     "fuzz": fuzz_row,
     "calls": calls_row,
     "faults": faults_row,
@@ -230,8 +251,8 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.crash", description="Break things, and see that nothing is lost."
     )
-    parser.add_argument("--tasks", type=int, default=100_000, help="of the storm (%(default)s)")
-    parser.add_argument("--kills", type=int, default=1000, help="in it (%(default)s)")
+    parser.add_argument("--tasks", type=int, default=100_000, help="of the storm, and of the rounds (%(default)s)")
+    parser.add_argument("--kills", type=int, default=1000, help="in the storm (%(default)s)")
     parser.add_argument("--states", type=int, default=250_000, help="after crashes in memory (%(default)s)")
     parser.add_argument(
         "--examples", type=int, default=2000, help="of the model and of each check of the fuzz (%(default)s)"

@@ -15,7 +15,7 @@ SIZES = Sizes(tasks=1, kills=1, states=1, examples=1, cuts=1, seed=1)
 
 
 def test_a_harness_has_a_row_and_a_clean_run_ends_well(pytestconfig):
-    names = ["model", "points", "storm", "fuzz"]
+    names = ["model", "points", "storm", "rounds", "fuzz"]
     sizes = ["--tasks", "200", "--kills", "2", "--states", "100", "--examples", "1", "--seed", "7"]
     only = [word for name in names for word in ("--only", name)]
 
@@ -29,7 +29,7 @@ def test_a_harness_has_a_row_and_a_clean_run_ends_well(pytestconfig):
 
     heading, *rows = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [row.split()[0] for row in rows[:4]] == names
+    assert [row.split()[0] for row in rows[: len(names)]] == names
     assert [
         word in heading for word in ("kills", "lost", "doubled", "needless re-runs", "redelivery p50 / p99 ms")
     ] == [True] * 5
