@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _ENVIRONMENT = "PMTQ_"
 _PREFIXES = ("CELERY_", _ENVIRONMENT)
+_NO_SETTINGS = {"PMTQ_ALLOW_SHARED", "PMTQ_DEBUG"}
+"""Variables that speak to a process, and not of an app."""
 
 
 class Settings(MutableMapping[str, Any]):
@@ -59,7 +61,7 @@ class Settings(MutableMapping[str, Any]):
         self._show(defaults)
         self._store(self._environment, _from_environment(environ))
         for key in environ:
-            if key.startswith(_ENVIRONMENT) and setting_name(key) not in KNOWN:
+            if key.startswith(_ENVIRONMENT) and setting_name(key) not in KNOWN and key not in _NO_SETTINGS:
                 self._remark(key, key, None)
 
     def update(self, other: Any = (), /, **settings: Any) -> None:

@@ -33,6 +33,9 @@ _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os,
 _BINARY = getattr(os, "O_BINARY", 0)
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
+ALLOW_SHARED = "PMTQ_ALLOW_SHARED"
+"""The environment variable by which a person accepts a folder that every user may write: some disks have no such modes."""
+
 SHORTEST_NAP, LONGEST_NAP = 20e-6, 1e-3
 """Seconds between two attempts at a lock. A hold lasts about 5 µs in a client, a few ms in a worker."""
 
@@ -41,7 +44,7 @@ TOLD_AFTER = 5.0
 
 
 def make_folder(folder: Path) -> None:
-    """Create ``folder``, and what it stands in, closed to other users; refuse one that every user may write to.
+    """Create ``folder``, and what it stands in, closed to other users; refuse one that every user may write, unless allowed.
 
     Whoever can write the folder can run the registered functions, so this is the security boundary.
     """
@@ -55,10 +58,11 @@ def make_folder(folder: Path) -> None:
             f"{folder} belongs to user {status.st_uid}, and you are user {os.geteuid()}. Nothing was touched. "
             f"Work as that user, or take another folder: --broker file:///…"
         )
-    if os.name == "posix" and status.st_mode & stat.S_IWOTH:
+    if os.name == "posix" and status.st_mode & stat.S_IWOTH and not os.environ.get(ALLOW_SHARED):
         raise UnsafeFile(
             f"{folder} can be written by every user of this machine (mode {stat.S_IMODE(status.st_mode):04o}), and whoever can "
-            f"write it can run your tasks. Nothing was touched. Close it: chmod o-w {folder}"
+            f"write it can run your tasks. Nothing was touched. Close it: chmod o-w {folder}; or accept that, where a disk has "
+            f"no such modes: --allow-shared, or {ALLOW_SHARED}=1 in the environment of clients and workers"
         )
 
 

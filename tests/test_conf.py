@@ -530,3 +530,9 @@ def test_whoever_keeps_something_made_of_a_setting_can_see_that_it_changed(conf)
     assert conf.version == before
     conf.task_routes = {}
     assert conf.version > before
+
+
+def test_variables_that_speak_to_a_process_are_no_settings():
+    conf = Settings({"PMTQ_DEBUG": "1", "PMTQ_ALLOW_SHARED": "1", "PMTQ_TASK_DEFAULT_QEUE": "x"})
+
+    assert [remark.partition(" ")[0] for remark in conf.remarks] == ["PMTQ_TASK_DEFAULT_QEUE"]

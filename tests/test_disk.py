@@ -88,8 +88,22 @@ def test_a_folder_that_every_user_may_write_is_refused(tmp_path):
 
     assert str(caught.value) == (
         f"{shared} can be written by every user of this machine (mode 0777), and whoever can write it can run your "
-        f"tasks. Nothing was touched. Close it: chmod o-w {shared}"
+        f"tasks. Nothing was touched. Close it: chmod o-w {shared}; or accept that, where a disk has no such modes: --allow-shared, "
+        "or PMTQ_ALLOW_SHARED=1 in the environment of clients and workers"
     )
+
+
+def test_a_folder_that_every_user_may_write_is_used_when_that_was_accepted(tmp_path, monkeypatch):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    monkeypatch.setenv("PMTQ_ALLOW_SHARED", "1")
+
+    disk.make_folder(shared)
+
+    monkeypatch.setenv("PMTQ_ALLOW_SHARED", "")
+    with pytest.raises(UnsafeFile):
+        disk.make_folder(shared)
 
 
 def planted(path, what):

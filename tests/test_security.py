@@ -20,7 +20,7 @@ from pmtq.output import output_path
 from pmtq.presence import Presence
 from pmtq.states import FAILURE, SUCCESS
 from tests.crash.every_name import exercise, opened_in
-from tests.support import in_child, post_by_hand, read_lines
+from tests.support import all_states, in_child, post_by_hand, read_lines
 
 NOBODY = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -56,7 +56,8 @@ def test_a_folder_that_every_user_may_write_is_refused_at_every_door(tmp_path, p
     app = PMTQ("tasks", broker=f"file://{path}")
     said = (
         f"{path} can be written by every user of this machine (mode 0777), and whoever can write it can run your tasks. "
-        f"Nothing was touched. Close it: chmod o-w {path}"
+        f"Nothing was touched. Close it: chmod o-w {path}; or accept that, where a disk has no such modes: --allow-shared, or "
+        "PMTQ_ALLOW_SHARED=1 in the environment of clients and workers"
     )
 
     for door in (
@@ -72,6 +73,18 @@ def test_a_folder_that_every_user_may_write_is_refused_at_every_door(tmp_path, p
         assert (answer.status, answer.err) == (1, f"UnsafeFile: {said}\n"), command
     assert list(path.iterdir()) == []
     app.backend.close()
+
+
+def test_a_folder_that_every_user_may_write_is_used_by_a_command_that_is_told_to(project, pmtq):
+    path = project / "queue_dir"
+    path.mkdir()
+    path.chmod(0o777)
+
+    refused, posted = pmtq("call", "tasks.add", "[2, 3]"), pmtq("--allow-shared", "call", "tasks.add", "[2, 3]")
+    done = pmtq("worker", "-A", "tasks:app", "--burst", "--allow-shared")
+
+    assert (refused.status, posted.status, done.status) == (1, 0, 0)
+    assert [state["result"] for state in all_states(Folder(path)) if state["status"] == "SUCCESS"] == [5]
 
 
 # Names

@@ -20,6 +20,7 @@ import click
 from pmtq import signals
 from pmtq.app import PMTQ
 from pmtq.cli.logs import LEVELS
+from pmtq.disk import ALLOW_SHARED
 from pmtq.exceptions import ImproperlyConfigured, OperationalError
 from pmtq.folder import DEFAULT_QUEUE, DEFAULT_URL, Folder, priority_of
 
@@ -130,6 +131,11 @@ def _without_colour(_context: click.Context, _parameter: click.Parameter, wanted
         os.environ["NO_COLOR"] = "1"  # the processes we start have no colours either
 
 
+def _accept_shared(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        os.environ[ALLOW_SHARED] = "1"  # the processes we start accept it, too
+
+
 _SHOWN_EVERYWHERE = {"-A", "-b"}
 _WITHOUT_EFFECT = {"--loader"}
 """Accepted, and not worth a line of the first screen that a person sees."""
@@ -141,6 +147,7 @@ _GLOBALS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--workdir",), {"metavar": "FOLDER", "callback": _go_there, "help": "Go there first."}),
     (("--loader",), {"metavar": "NAME", "help": "Accepted; there is one way to find apps."}),
     (("-C", "--no-color"), {"is_flag": True, "callback": _without_colour, "help": "No colours; NO_COLOR=1 too."}),
+    (("--allow-shared",), {"is_flag": True, "callback": _accept_shared, "help": "Use a folder that others may write."}),
     (("-q", "--quiet"), {"is_flag": True, "callback": _keep(_QUIET), "help": "No banner and no notes."}),
 ]
 
