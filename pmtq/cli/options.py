@@ -108,7 +108,7 @@ def takes_globals(command: F) -> F:
 
 def _with_globals(command: F, *, shown: bool) -> F:
     for names, settings in reversed(_GLOBALS):  # the one declared last is shown first
-        hidden = names[0] in _WITHOUT_EFFECT or not (shown or names[0] in _SHOWN_EVERYWHERE)
+        hidden = names[0] in _NOT_SHOWN or not (shown or names[0] in _SHOWN_EVERYWHERE)
         command = click.option(*names, **settings, expose_value=False, hidden=hidden)(command)
     return command
 
@@ -137,8 +137,8 @@ def _accept_shared(_context: click.Context, _parameter: click.Parameter, wanted:
 
 
 _SHOWN_EVERYWHERE = {"-A", "-b"}
-_WITHOUT_EFFECT = {"--loader"}
-"""Accepted, and not worth a line of the first screen that a person sees."""
+_NOT_SHOWN = {"--loader", "--allow-shared"}
+"""Not worth a line of the first screen that a person sees: whoever needs the second is told of it by the error."""
 _GLOBALS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("-A", "--app"), {"metavar": "MODULE[:ATTR]", "callback": _keep(_APP), "help": "Where your app is: tasks:app"}),
     (("-b", "--broker"), {"metavar": "URL", "callback": _keep(_BROKER), "help": f"The queue folder: {DEFAULT_URL}"}),
