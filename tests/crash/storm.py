@@ -26,9 +26,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from pmtq.archive import state_in
 from pmtq.folder import Folder
 from pmtq.inheritance import MAX_STARTS
-from pmtq.records import StateRecord, decode_state
+from pmtq.records import StateRecord
 from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, STARTED, SUCCESS
 from pmtq.worker.ending import block_signals, unblock_signals
 from tests.crash import worker_process
@@ -141,12 +142,15 @@ def check_runs(
 
 
 def read_states(folder: Folder) -> Iterator[StateRecord]:
-    """Yield all state lines, oldest first."""
+    """Yield all state lines, oldest first.
+
+    A kill may break off a write where one page of the file ends: half a line is as if it had never been written.
+    """
     for path in [*reversed(folder.sealed_results()), folder.results]:
         with path.open("rb") as file:
             for line in file:
-                state = decode_state(line)
-                if state.task_id:
+                state = state_in(line)
+                if state and state.task_id:
                     yield state
 
 

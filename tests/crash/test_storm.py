@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
+from pmtq.folder import Folder
 from pmtq.records import StateRecord
 from pmtq.states import FAILURE, LOST, RELEASED, STARTED, SUCCESS
-from tests.crash.storm import BEGIN, END, Event, Report, check_lives, check_runs
+from tests.crash.storm import BEGIN, END, Event, Report, check_lives, check_runs, read_states
 
 COUNTS = ("lost", "unexpected", "overlapping", "doubled", "needless", "unruly")
 
@@ -144,3 +145,12 @@ def test_begin_and_end_are_what_the_task_writes(tmp_path, folder, work):
         (BEGIN, "a", "w1@test"),
         (END, "a", "w1@test"),
     ]
+
+
+def test_half_a_line_that_a_kill_has_left_is_passed_by(tmp_path):
+    folder = Folder(tmp_path)
+    folder.results.write_text(
+        '{"task_id":"a","status":"STARTED","attempt":1}\n{"task_id":"p0\n{"task_id":"a","status":"SUCCESS"}\n'
+    )
+
+    assert [(state.task_id, state.status) for state in read_states(folder)] == [("a", STARTED), ("a", SUCCESS)]
