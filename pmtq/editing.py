@@ -26,7 +26,7 @@ from pmtq.follower import Follower
 from pmtq.inspection import View
 from pmtq.journal import CHUNK, Journal
 from pmtq.ledger import REVOKE, Ledger
-from pmtq.reader import QueueReader
+from pmtq.reader import QueueReader, mark_of
 from pmtq.records import StateRecord, TaskRecord, timestamp
 from pmtq.revoking import revoked
 from pmtq.scan import DERIVED_ID, Fault, Item, Scanner, own_id, with_task_id
@@ -199,7 +199,7 @@ class Draft:
 
     def _entries(self, text: bytes) -> Iterator[_Entry]:
         """Yield the records and faults in an edited text; those that are as they were have the id that they had."""
-        scanner = Scanner(self._generation)
+        scanner = Scanner(self._generation, mark_of(self.queue))
         items = scanner.scan(text, 0)
         if rest := text[scanner.consumed :]:  # a block that never ends
             items.append(Item(scanner.consumed, len(text), scanner.read_by_hand(rest)))

@@ -65,9 +65,9 @@ def family_of(folder: Folder, task_id: str) -> list[Member]:
 
 def _records(folder: Folder) -> Iterator[TaskRecord]:
     """Yield all records that stand in a file, sealed ones first."""
-    paths = [path for _, _, path in folder.sealed_queues()]
-    for path in [*paths, *(folder.queue(name) for name in folder.queue_names())]:
-        reader = QueueReader(Journal(path))
+    sealed = [(name, path) for name, _, path in folder.sealed_queues()]
+    for name, path in [*sealed, *((name, folder.queue(name)) for name in folder.queue_names())]:
+        reader = QueueReader(Journal(path), name)
         reader.rewind(0)
         yield from (item.record for item in reader if not isinstance(item.record, Fault))
         reader.journal.close()

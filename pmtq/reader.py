@@ -25,6 +25,11 @@ _FINGERPRINT = 1024
 id at its beginning is what tells a line from the next one, when somebody has put one in."""
 
 
+def mark_of(queue: str) -> bytes:
+    """Return what is mixed into the ids of records without one, to tell them from equal ones in the files of other queues."""
+    return b"" if queue == DEFAULT_QUEUE else hashlib.blake2b(queue.encode(), digest_size=16).digest()
+
+
 class QueueReader:
     """A position in one queue file, and the records decoded ahead of it."""
 
@@ -46,7 +51,7 @@ class QueueReader:
         self._offset = 0
         self._before = b""
         self._items.clear()
-        self._scanner = Scanner(generation)
+        self._scanner = Scanner(generation, mark_of(self.name))
         self._counted = (0, 1)
 
     def is_another_file(self) -> bool:
@@ -154,7 +159,7 @@ class QueueReader:
 
     def _skip_oversize(self) -> None:
         """Hand out a line that is too long to be loaded as a fault, reading it piece by piece."""
-        digest, position, piece = hashlib.blake2b(digest_size=8), self._offset, b""
+        digest, position, piece = hashlib.blake2b(digest_size=8, person=mark_of(self.name)), self._offset, b""
         while b"\n" not in piece:
             piece = self.journal.read_bytes(position, CHUNK)
             if not piece:

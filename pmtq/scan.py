@@ -67,13 +67,13 @@ class _Slip(Exception):
 class Scanner:
     """Turns successive pieces of one queue file into records and faults."""
 
-    def __init__(self, generation: int = 0) -> None:
+    def __init__(self, generation: int = 0, mark: bytes = b"") -> None:
         """Start at the top of the file.
 
         ``generation`` counts how often the queue was cleared: the same line, typed again into a cleared file, is
-        a new task.
+        a new task; so is one in the file of another queue, which has another ``mark`` (up to 16 bytes).
         """
-        self._generation = generation
+        self._generation, self._mark = generation, mark
         self._equal_lines: Counter[str] = Counter()
         self.consumed = 0
         """How many bytes the last ``scan`` took in."""
@@ -127,7 +127,7 @@ class Scanner:
     def _digest(self, source: bytes) -> str:
         # What an editor changes without being asked, line ends and a mark at the top, makes no other record of it.
         visible = b"\n".join(line.rstrip() for line in source.removeprefix(_BOM).splitlines())
-        digest = hashlib.blake2b(visible, digest_size=8, salt=str(self._generation).encode())
+        digest = hashlib.blake2b(visible, digest_size=8, salt=str(self._generation).encode(), person=self._mark)
         return f"{DERIVED_ID}{digest.hexdigest()}"
 
     @staticmethod

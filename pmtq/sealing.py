@@ -250,7 +250,7 @@ def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal, queue: st
     known = set(ledger.final)
     for path in folder.sealed_results():
         known.update(state.task_id for state in all_lines(Journal(path)) if state.status in FINAL_STATES)
-    reader = QueueReader(journal)
+    reader = QueueReader(journal, queue)
     reader.rewind(generation(folder, queue, ledger))
     for item in reader:
         known.add(item.record.task_id)

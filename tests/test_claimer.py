@@ -599,6 +599,29 @@ def test_what_is_claimed_right_after_such_an_overwriting_can_be_given_back(hand,
     assert one.run_all(now=NOW + 10) == ["e"]
 
 
+def test_equal_hand_made_lines_in_several_queue_files_are_as_many_tasks(hand, folder):
+    for queue in ("celery", "p9", "low", "low.p9"):
+        post_by_hand(folder, '{"function":"tasks.add","params":[8,9]}\n', queue)
+        post_by_hand(folder, "junk\n", queue)
+
+    ran = hand(queues=["celery", "low"]).run_all()
+
+    assert len(set(ran)) == len(ran) == 4
+    assert sorted(fault["file"] for fault in read_lines(folder.rejected)) == [
+        "queue.jsonl", "queue.low.jsonl", "queue.low.p9.jsonl", "queue.p9.jsonl"
+    ]  # fmt: skip
+
+
+def test_a_line_typed_into_one_queue_after_an_equal_one_of_another_has_run_runs_too(hand, folder):
+    worker = hand(queues=["celery", "low"])
+    post_by_hand(folder, '{"function":"tasks.add"}\n')
+    first = worker.run_all()
+
+    post_by_hand(folder, '{"function":"tasks.add"}\n', "low")
+
+    assert (len(first), len(worker.run_all())) == (1, 1)
+
+
 def test_the_same_line_typed_twice_runs_twice_and_reading_again_mints_no_new_task(hand, folder):
     post_by_hand(folder, '{"function":"tasks.add"}\n' * 2)
 
