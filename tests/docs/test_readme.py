@@ -134,7 +134,7 @@ def test_the_files_and_functions_on_the_way_of_a_task_are_where_the_readme_says(
             assert callable(getattr(getattr(module, class_name), method)), f"{name} is not in {module.__name__}"
             found.append(name)
     assert found == [
-        "pmtq/task", "Task.delay", "pmtq/calls", "pmtq/records", "pmtq/app", "PMTQ.send_task",
+        "pmtq/task", "Task.delay", "pmtq/app", "PMTQ.send_task", "pmtq/calls", "pmtq/records",
         "pmtq/broker", "Broker.publish",
         "pmtq/journal", "Journal.append",
         "pmtq/watch", "Watch.wait",
