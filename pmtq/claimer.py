@@ -6,6 +6,10 @@
    not run yet is remembered by its place, a few words a task.
 4. All that is remembered is a copy of what the files say: in doubt it is dropped and read again.
 
+A record is *come to* when it is read for the first time, and *passed over* when it may not run in this batch. Its place is then
+*held* (a worker has started it), *ready*, *later* (it waits for a time), *behind* (for a gate), among the *waits* (for other
+tasks) or *left* (no function here has its name). *Unread* are tasks whose end is known before their records were come to.
+
 It does not know how a task is run, nor what its function is: only names.
 """
 
@@ -378,7 +382,7 @@ class Claimer:
         return None
 
     def _pass_by(self, reader: QueueReader, item: Item) -> None:
-        """Pass by a record that is done with; say so if it is not the one that was done."""
+        """Pass by a record that is done with; say so if it is not the one that was done: that one was come to before."""
         task_id, record = item.record.task_id, item.record
         if not isinstance(record, Fault) and record.moved:
             return  # the line it was moved from is still to come, or was come to before
