@@ -131,8 +131,8 @@ def test_priorities_are_exact_however_much_waits(app, add, hand):
     assert [claim.record.task_id for claim in worker.claim(5)] == ["p9", "p5", "p3", "t100", "t101"]
 
 
-def test_unique_debounce_and_throttle_keep_equal_calls_from_piling_up(app, work, clock):
-    """`unique=True`, `debounce=` and `throttle=` keep equal calls from piling up;
+def test_of_equal_calls_unique_debounce_and_throttle_run_fewer(app, work, clock):
+    """of equal calls `unique=True`, `debounce=` and `throttle=` run fewer;
 
     A unique call is judged when a worker comes to it: it is none if an equal one is owed at that moment.
     """

@@ -179,7 +179,7 @@ ONLY_HERE: dict[str, dict[str, str]] = {
         "a call returns when it would survive a power cut": "durable",
     },
     "Tasks": {
-        "a call whose arguments are owed already is none": "unique",
+        "a call that a worker comes to while an equal one is under way, or waits for its time, is none": "unique",
         "only the last of several calls within so many seconds runs": "debounce",
         "not twice within so many seconds": "throttle",
         "what it prints and logs is kept, for `pmtq logs`": "keep_output",
