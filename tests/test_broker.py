@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from pmtq import disk
 from pmtq.broker import Broker
 from pmtq.exceptions import ImproperlyConfigured, NotSerializable, OperationalError, UnsafeFile
 from pmtq.records import MAX_RECORD_BYTES, TaskRecord
@@ -157,8 +158,6 @@ def test_of_records_for_several_files_none_is_queued_when_one_is_refused(broker,
 
 
 def test_only_what_must_survive_a_power_cut_is_waited_for(broker, monkeypatch):
-    from pmtq import disk
-
     synced = []
     monkeypatch.setattr(disk, "fsync", synced.append)
 
@@ -168,8 +167,6 @@ def test_only_what_must_survive_a_power_cut_is_waited_for(broker, monkeypatch):
 
 
 def test_many_records_that_must_survive_a_power_cut_cost_one_wait_for_each_file(broker, monkeypatch):
-    from pmtq import disk
-
     synced = []
     monkeypatch.setattr(disk, "fsync_folder", lambda folder: None)
     monkeypatch.setattr(disk, "fsync", synced.append)
@@ -177,3 +174,120 @@ def test_many_records_that_must_survive_a_power_cut_cost_one_wait_for_each_file(
     broker.publish_all([(record(number), "low" if number % 2 else "celery", True) for number in range(100)])
 
     assert len(synced) == 2
+
+
+def test_a_record_is_waited_for_on_the_disk_only_where_that_was_asked_for(broker, monkeypatch):
+    synced = []
+    monkeypatch.setattr(disk, "fsync_folder", lambda folder: None)
+    monkeypatch.setattr(disk, "fsync", synced.append)
+
+    broker.publish(record(1))
+    before = len(synced)
+    broker.publish(record(2), durable=True)
+
+    assert (before, len(synced)) == (0, 1)
+
+
+def test_a_queues_file_is_opened_once_for_all_of_its_records(broker, folder, monkeypatch):
+    opened = []
+    real = disk.open_file
+    monkeypatch.setattr(disk, "open_file", lambda path, **more: opened.append(path) or real(path, **more))
+
+    broker.publish(record(1))
+    broker.publish(record(2))
+    broker.publish_all([(record(3), "celery", False)])
+    broker.publish_in_turn([[(record(4), "celery", False)]])
+
+    assert opened == [folder.queue().with_name("queue.jsonl.lock"), folder.queue()]
+    assert [line["task_id"] for line in read_lines(folder.queue())] == ["t1", "t2", "t3", "t4"]
+
+
+def test_text_that_no_json_can_hold_is_refused_with_the_record_and_what_to_send(broker, folder):
+    bad = record(1, params=["\ud800"])
+
+    with pytest.raises(NotSerializable) as caught:
+        broker.publish(bad)
+
+    error = "'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed"
+    why = f"cannot be written as JSON: {error}. Nothing was queued. Send text or numbers"
+    assert (str(caught.value), caught.value.where) == (f"the record of f {why}", "the record of f")
+    assert (caught.value.value, caught.value.why) == (bad, why)
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("room", "remedy"),
+    [
+        (MAX_RECORD_BYTES // 2, "Put the data into a file and send its path"),
+        (
+            MAX_RECORD_BYTES // 2 + 1,
+            "It waits for too many tasks: have it wait for several chords, each of a part of them",
+        ),
+    ],
+)
+def test_the_remedy_for_a_record_that_is_too_long_is_about_what_takes_more_than_half_of_the_room(broker, room, remedy):
+    bad = record(1, after=["x" * (room - len('[""]'))], params=["x" * (MAX_RECORD_BYTES // 2)])
+
+    with pytest.raises(NotSerializable) as caught:
+        broker.publish(bad)
+
+    assert (caught.value.where, caught.value.value) == ("the record of f", bad)
+    assert caught.value.why.partition("Nothing was queued. ")[2] == remedy
+
+
+# --- one batch after the other ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writes(monkeypatch):
+    """What was appended to which file, and whether that was waited for, in order."""
+    found = []
+    monkeypatch.setattr(
+        "pmtq.journal.Journal.append",
+        lambda journal, lines, *, durable=False: found.append((journal.path.name, lines.count(b"\n"), durable)),
+    )
+    return found
+
+
+def test_no_record_is_written_before_all_of_the_batches_before_its_own(broker, writes):
+    broker.publish_in_turn(
+        [
+            [(record(1), "low", False), (record(2), "celery", False), (record(3), "low", False)],
+            [(record(4), "low", False)],
+            [(record(5, priority=9), "celery", False)],
+        ]
+    )
+
+    assert writes == [
+        ("queue.low.jsonl", 2, False),
+        ("queue.jsonl", 1, False),
+        ("queue.low.jsonl", 1, False),
+        ("queue.p9.jsonl", 1, False),
+    ]
+
+
+def test_a_batch_with_one_record_that_must_survive_a_power_cut_is_waited_for_as_a_whole(broker, writes):
+    broker.publish_in_turn(
+        [
+            [(record(1), "low", False), (record(2), "celery", True)],
+            [(record(3), "celery", False)],
+        ]
+    )
+
+    assert writes == [("queue.low.jsonl", 1, True), ("queue.jsonl", 1, True), ("queue.jsonl", 1, False)]
+
+
+def test_the_lines_of_a_batch_stand_in_their_order(broker, folder):
+    broker.publish_in_turn(
+        [[(record(1), "celery", False), (record(2), "celery", False)], [(record(3), "celery", False)]]
+    )
+
+    assert [line["task_id"] for line in read_lines(folder.queue())] == ["t1", "t2", "t3"]
+
+
+@pytest.mark.parametrize("bad", [(record(2, params=["x" * MAX_RECORD_BYTES]), "low"), (record(2), "../elsewhere")])
+def test_of_several_batches_none_is_queued_when_one_record_is_refused(broker, folder, bad):
+    with pytest.raises((NotSerializable, ImproperlyConfigured)):
+        broker.publish_in_turn([[(record(1), "celery", False)], [(*bad, False)]])
+
+    assert read_lines(folder.queue()) == []

@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from pmtq import disk
-from pmtq.exceptions import OperationalError, UnsafeFile
+from pmtq.exceptions import LockHeld, OperationalError, UnsafeFile
 from pmtq.glance import Glance
 from pmtq.journal import Journal
 from tests.support import eventually
@@ -29,7 +30,7 @@ def journal(path):
 
 def test_naming_a_journal_touches_no_disk(journal, path):
     assert not path.parent.exists()
-    assert (journal.refresh(), journal.size()) == (0, 0)
+    assert (journal.refresh(), journal.size(), journal.read_bytes(0, 10)) == (0, 0, b"")
 
 
 def test_appended_lines_stand_one_below_the_other(journal, path):
@@ -49,6 +50,15 @@ def test_a_last_line_without_newline_is_ended_first(journal, path):
     assert path.read_bytes() == b"one\nby hand\ntwo\n"
 
 
+def test_a_single_character_that_somebody_left_is_ended_first_too(journal, path):
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+
+    journal.append(b"two\n")
+
+    assert path.read_bytes() == b"x\ntwo\n"
+
+
 def test_a_strangers_half_line_of_the_same_moment_is_ended_even_after_our_own_write(journal, path):
     other = Journal(path)
     journal.append(b"one\n")
@@ -59,6 +69,18 @@ def test_a_strangers_half_line_of_the_same_moment_is_ended_even_after_our_own_wr
     journal.append(b"three\n")
 
     assert path.read_bytes() == b"one\ntwo\nhalf\nthree\n"
+
+
+def test_behind_a_line_of_another_writer_no_empty_one_is_put_while_no_name_has_changed(journal, path, monkeypatch):
+    other = Journal(path)
+    journal.append(b"one\n")
+    monkeypatch.setattr(Glance, "shows_no_change", lambda _: True)
+
+    other.append(b"two\n")
+    journal.append(b"three\n")
+    other.append(b"four\n")
+
+    assert path.read_bytes() == b"one\ntwo\nthree\nfour\n"
 
 
 def test_readers_stop_at_the_last_newline(journal, path):
@@ -77,6 +99,13 @@ def test_a_line_longer_than_a_piece_is_read_whole_unless_it_is_too_long(journal)
 
     assert journal.read(0, 5) == b"0123456789\n"
     assert journal.read(0, 5, longest=5) == b""
+
+
+def test_a_line_of_the_greatest_length_is_read_and_one_of_a_byte_more_is_not(journal):
+    journal.append(b"x" * 19 + b"\n" + b"x" * 20 + b"\n")
+
+    assert journal.read(0, 5, longest=20) == b"x" * 19 + b"\n"
+    assert journal.read(20, 5, longest=20) == b""
 
 
 def test_a_refused_append_leaves_the_file_as_it_was(journal, path, monkeypatch):
@@ -296,6 +325,32 @@ def test_filelock_in_a_script_excludes_an_append(journal, path):
     assert path.read_bytes() == b"one\ntwo\n"
 
 
+def test_who_has_patience_gets_the_lock_when_it_becomes_free(journal, path, monkeypatch):
+    other = FileLock(journal.lock_path)
+    path.parent.mkdir()
+    other.acquire()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.time, "sleep", lambda _: other.release())  # it becomes free during the first nap
+        with journal.hold(patience=60):
+            journal.write(b"one\n")
+
+    assert path.read_bytes() == b"one\n"
+
+
+def test_who_has_none_is_told_who_holds_the_lock_and_that_nothing_was_changed(journal, path):
+    journal.append(b"one\n")
+
+    with FileLock(journal.lock_path), pytest.raises(LockHeld) as caught, journal.hold(patience=0):
+        journal.write(b"two\n")
+
+    holder = f"process {os.getpid()} ({Path('/proc/self/comm').read_text().strip()})"
+    assert str(caught.value) == (
+        f"{journal.lock_path} is held by {holder}. Nothing was changed. See who: lsof {journal.lock_path}"
+    )
+    assert path.read_bytes() == b"one\n"
+
+
 def test_threads_that_share_a_journal_do_not_cut_into_each_others_lines(journal, path):
     def append(name):
         for number in range(200):
@@ -350,6 +405,36 @@ def test_what_cannot_be_opened_is_told_each_time(tmp_path, monkeypatch):
         with pytest.raises(UnsafeFile):
             journal.append(b"one\n")
         monkeypatch.setattr(Glance, "shows_no_change", lambda _: True)  # nothing has changed for a while
+
+
+def test_a_journal_whose_file_cannot_be_opened_any_more_holds_no_other_programs_output(journal, path):
+    before = set(os.listdir("/proc/self/fd"))
+    journal.append(b"one\n")
+    path.unlink()
+    path.mkdir()
+
+    with pytest.raises(UnsafeFile):
+        journal.refresh()
+
+    assert (journal.size(), journal.read(0)) == (0, b"")
+    journal.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_reader_does_not_make_a_file_that_vanishes_while_it_is_looked_up(journal, path, monkeypatch):
+    path.parent.mkdir()
+    path.write_bytes(b"one\n")
+    real = disk.status
+
+    def look_and_remove(name):
+        found = real(name)
+        if name == path:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(disk, "status", look_and_remove)
+
+    assert (journal.refresh(), journal.read(0), path.exists()) == (0, b"", False)
 
 
 def test_another_file_under_the_name_has_another_number(journal, path):
@@ -466,6 +551,65 @@ def test_closing_gives_the_descriptors_back_and_the_next_use_opens_them_again(jo
     journal.append(b"two\n")
 
     assert before == after
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+@pytest.fixture
+def close_stdin():
+    """A function that closes the standard input, so that the next file that is opened is number 0."""
+    stdin = os.dup(0)
+    yield lambda: os.close(0)
+    os.dup2(stdin, 0)
+    os.close(stdin)
+
+
+def test_a_lock_whose_descriptor_is_zero_is_kept_and_given_back_like_any_other(close_stdin, journal, path):
+    close_stdin()
+    journal.append(b"one\n")
+    number = journal._lock_descriptor
+    with journal.hold():
+        journal.write(b"two\n")
+    free = subprocess.run(["flock", "-n", f"{path}.lock", "true"], check=False).returncode == 0
+    journal.close()
+
+    assert (number, free, os.path.exists("/proc/self/fd/0")) == (0, True, False)
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_file_whose_descriptor_is_zero_is_read_replaced_and_given_back_like_any_other(
+    close_stdin, journal, path, monkeypatch
+):
+    journal.append(b"one\n")
+    close_stdin()
+    path.unlink()
+    journal.append(b"two\n")
+    number = journal._descriptor
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "open_file", None)  # what is open already is not opened again,
+        inode = journal.refresh()
+        patch.setattr(Glance, "shows_no_change", lambda _: True)
+        patch.setattr(disk, "status", None)  # nor looked up when nothing has changed for a while
+        seen = (journal.refresh(), journal.size(), journal.read_bytes(0, 10))
+    path.unlink()
+    journal.append(b"three\n")
+    journal.close()
+
+    assert (number, os.path.exists("/proc/self/fd/0")) == (0, False)
+    assert seen == (inode, 4, b"two\n")
+    assert path.read_bytes() == b"three\n"
+
+
+def test_after_a_fork_the_copies_are_closed_and_nobody_elses_thread_is_waited_for(journal, path):
+    before = set(os.listdir("/proc/self/fd"))
+    journal.append(b"one\n")
+
+    with journal._threads:  # as another thread would hold it at the moment of the fork
+        journal.after_fork()
+        left = set(os.listdir("/proc/self/fd"))
+        journal.append(b"two\n")
+
+    assert left == before
     assert path.read_bytes() == b"one\ntwo\n"
 
 

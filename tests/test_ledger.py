@@ -5,7 +5,7 @@ import pytest
 from pmtq.inheritance import BEGUN, MAX_STARTS, legacy, verdict_on_the_lost
 from pmtq.ledger import Ledger, release, start
 from pmtq.records import StateRecord, TaskRecord, decode_state, encode
-from pmtq.states import FAILURE, FINAL_STATES, LOST, RELEASED, RETRY, STARTED, SUCCESS
+from pmtq.states import FAILURE, FINAL_STATES, FORGOTTEN, LOST, RELEASED, RETRY, REVOKED, STARTED, SUCCESS
 
 AT = "2027-01-15T08:00:00.000Z"
 
@@ -45,7 +45,24 @@ def test_the_first_final_state_decides_and_what_is_said_later_is_ignored():
     ]
 
     assert said == [False] * 6
-    assert (ledger.final, ledger.open) == ({"a"}, {})
+    assert (ledger.final, ledger.open, ledger.forgotten) == ({"a"}, {}, set())
+
+
+@pytest.mark.parametrize("idle", [StateRecord("a", FAILURE), StateRecord("b", "PROGRESS"), StateRecord("z", FORGOTTEN)])
+def test_a_line_that_changes_nothing_does_not_hide_those_behind_it(idle):
+    ledger = told(StateRecord("a", SUCCESS), started("b"))
+
+    assert ledger.apply([idle, started("c"), idle, StateRecord("b", SUCCESS)]) == [
+        started("c"),
+        StateRecord("b", SUCCESS),
+    ]
+    assert (ledger.final, ledger.open) == ({"a", "b"}, {"c": started("c")})
+
+
+def test_what_was_set_or_sealed_is_a_change():
+    lines = [control("pause queue low"), StateRecord(sealed="queue.0.jsonl", size=10), control("pause queue low", None)]
+
+    assert Ledger().apply(lines) == lines
 
 
 @pytest.mark.parametrize("status", [RELEASED, LOST, RETRY])
@@ -296,3 +313,46 @@ def test_a_final_line_that_names_no_task_ends_nothing():
     ledger = told(StateRecord("", SUCCESS), StateRecord(control="pause queue low", result=True))
 
     assert (ledger.final, list(ledger.controls)) == (set(), ["pause queue low"])
+
+
+# --- what is forgotten, and what others wait for ---------------------------------------------------------------------
+
+
+def test_a_result_may_be_forgotten_whether_its_end_stands_here_or_in_a_sealed_file():
+    ledger = told(StateRecord("a", SUCCESS))
+
+    assert ledger.apply([StateRecord("a", FORGOTTEN), StateRecord("b", FORGOTTEN)]) == []
+    assert (ledger.forgotten, ledger.final, ledger.open) == ({"a", "b"}, {"a"}, {})
+
+
+def test_a_snapshot_says_what_is_still_to_be_erased():
+    ledger = told(StateRecord("b", FORGOTTEN))
+
+    assert ledger.snapshot() == [StateRecord("b", FORGOTTEN)]
+
+
+def test_an_end_is_kept_for_the_followers_that_are_not_final_until_they_are():
+    end = StateRecord("a", SUCCESS, 5, followers=["b", "c", "d"])
+    ledger = told(StateRecord("b", REVOKED), end)
+    kept = [ledger.snapshot()]
+    for follower in "cd":
+        ledger.apply([StateRecord(follower, SUCCESS)])
+        kept.append(ledger.snapshot())
+
+    assert kept == [
+        [StateRecord("a", SUCCESS, 5, followers=["c", "d"], kept=True)],
+        [StateRecord("a", SUCCESS, 5, followers=["d"], kept=True)],
+        [],
+    ]
+
+
+def test_a_task_of_which_only_the_end_was_carried_over_is_known_as_such():
+    ledger = told(StateRecord("a", SUCCESS, followers=["b"], kept=True), StateRecord("c", SUCCESS, followers=["b"]))
+
+    assert (ledger.kept, ledger.final) == ({"a"}, {"a", "c"})
+
+
+def test_the_name_of_a_rate_limit_or_a_throttled_key_may_hold_spaces():
+    ledger = told(control("paced mails to one customer", 1_800_000_000.0), control("paced f", "10/m"))
+
+    assert (ledger.paced, ledger.controls) == ({"mails to one customer": 1_800_000_000.0}, {})
