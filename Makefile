@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test crash check format reference mutants bench bench-peers plots soak clean
+.PHONY: demo test crash check format reference mutants mutmut bench bench-peers plots soak clean
 
 demo: $(READY)  ## a worker and a client, side by side, on real pictures
 	@$(BIN)/pmtq demo
@@ -29,6 +29,9 @@ reference: $(READY)  ## tutorials/reference.md: what there is of Celery's names 
 
 mutants: $(READY)  ## puts bugs into copies of the code, to see that the tests catch them
 	@$(BIN)/python -m tests.mutants
+
+mutmut: $(READY)  ## changes the core by rule, one place at a time, and counts which changes no test notices; some five minutes
+	@$(BIN)/python -m tests.mutants.by_rule
 
 bench: $(READY)  ## speed and memory beside the targets, and beside other queues where they are installed
 	@$(BIN)/python -m tests.benchmarks

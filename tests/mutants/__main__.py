@@ -29,6 +29,11 @@ class Verdict(NamedTuple):
     """The first test that failed."""
 
 
+def copy_of_the_project(folder: Path) -> Path:
+    """Copy the code and its tests into ``folder``; return where they stand now."""
+    return Path(shutil.copytree(ROOT, folder / "project", ignore=_NOT_COPIED))
+
+
 def put_in(bug: Bug, project: Path) -> None:
     """Make the change in a copy of the project; raises ``ValueError`` if the text does not stand there once."""
     path = project / "pmtq" / bug.file
@@ -61,8 +66,7 @@ def judge(tests: str, project: Path) -> Verdict:
 def verdicts_on(bug: Bug, tests: tuple[str, ...]) -> list[Verdict]:
     """Return what each of these test files makes of a bug."""
     with tempfile.TemporaryDirectory(prefix="pmtq-mutant-") as folder:
-        project = Path(folder) / "project"
-        shutil.copytree(ROOT, project, ignore=_NOT_COPIED)
+        project = copy_of_the_project(Path(folder))
         put_in(bug, project)
         return [judge(one, project) for one in tests]
 
