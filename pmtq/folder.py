@@ -84,7 +84,7 @@ class Folder:
     def make(self) -> None:
         """Create the folder if it is missing. Raises ``UnsafeFile`` if others can get into it, or something in it leads out."""
         make_folder(self.path)
-        for inner in (self.workers, self.logs, self.sealed):
+        for inner in (self.workers, self.logs, self.sealed, self.edits):
             require_folder(inner)
 
     def queue(self, name: str = DEFAULT_QUEUE) -> Path:

@@ -175,7 +175,7 @@ def test_what_is_planted_under_a_name_of_ours_is_refused_and_neither_its_target_
     assert told or name in GIVES_WAY or leads_nowhere, refused
 
 
-@pytest.mark.parametrize("name", ["workers", "sealed", "logs"])
+@pytest.mark.parametrize("name", ["workers", "sealed", "logs", "edits"])
 def test_a_link_in_the_place_of_a_folder_of_ours_is_refused_and_nothing_is_put_where_it_leads(tmp_path, name):
     path, elsewhere = tmp_path / "queue_dir", tmp_path / "elsewhere"
     path.mkdir(mode=0o700)
@@ -186,6 +186,22 @@ def test_a_link_in_the_place_of_a_folder_of_ours_is_refused_and_nothing_is_put_w
 
     assert list(elsewhere.iterdir()) == []
     assert any(one.startswith(f"{path / name} is refused: it is ") for one in refused), refused
+
+
+def test_an_edit_writes_no_copy_where_a_link_leads(tmp_path, project, run, monkeypatch):
+    path, elsewhere = project / "queue_dir", tmp_path / "elsewhere"
+    assert run("call", "tasks.add", "[1, 2]").status == 0
+    elsewhere.mkdir()
+    (path / "edits").symlink_to(elsewhere)
+    made = []
+    monkeypatch.setattr("pmtq.cli.edit._open_in_editor", made.append)
+
+    said = run("edit")
+
+    assert (said.status, said.err.partition(", and should")[0]) == (
+        1, f"UnsafeFile: {path / 'edits'} is refused: it is a link or a file",
+    )  # fmt: skip
+    assert (made, list(elsewhere.iterdir())) == ([], [])
 
 
 # Other users

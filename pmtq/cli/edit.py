@@ -78,6 +78,7 @@ def _new_copy(folder: Folder, draft: Draft) -> Path:
     stem, number = folder.queue(draft.queue).stem, 1
     while (copy := folder.edits / f"{stem}.{number}.jsonl").exists():
         number += 1
+    folder.make()
     disk.make_folder(folder.edits)
     descriptor = disk.open_file(copy)
     try:
