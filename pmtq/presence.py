@@ -257,13 +257,14 @@ def living(folder: Folder) -> list[dict[str, Any]]:
 
 
 def _facts_in(path: Path) -> list[dict[str, Any]]:
-    """Return what stands in a worker's file; nothing for one that is just starting or just leaving."""
+    """Return what stands in a worker's file, under the name of the file; nothing for one that is starting or leaving."""
     for nap in (0.001, 0.01, 0.1, 0.5, 0.0):
         try:
-            return [msgspec.json.decode(disk.read_file(path))]
+            facts = msgspec.json.decode(disk.read_file(path))
+            return [{**(facts if isinstance(facts, dict) else {}), "name": path.name.removesuffix(".json")}]
         except FileNotFoundError:
             break
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             time.sleep(nap)  # it is being written, once at the start and whenever they change
     return []
 

@@ -66,6 +66,16 @@ def test_facts_that_a_full_disk_did_not_take_are_shown_when_there_is_room(folder
     assert living(folder) == [FACTS]
 
 
+@pytest.mark.parametrize("said", [b"[1]", b"5", b'{"name":["x"],"pid":7}'])
+def test_a_living_worker_whose_file_tells_no_facts_is_known_by_the_name_of_the_file(folder, said):
+    Presence(folder, "w1", FACTS)
+    folder.worker("w1").write_bytes(said)
+
+    found = [one["name"] for one in living(folder)]
+
+    assert found == ["w1"]
+
+
 def test_a_name_is_taken_once(folder):
     Presence(folder, "w1@host", FACTS)
 
@@ -76,7 +86,7 @@ def test_a_name_is_taken_once(folder):
         "a worker called 'w1@host' is already running here. Nothing was changed. "
         "Give this one a name of its own: pmtq worker -n w1b@%h"
     )
-    assert living(folder) == [FACTS]
+    assert living(folder) == [FACTS | {"name": "w1@host"}]
 
 
 def test_a_refused_name_keeps_no_descriptor(folder):
