@@ -17,7 +17,7 @@ from pathlib import Path
 from pmtq.archive import pieces, state_in
 from pmtq.clock import now
 from pmtq.exceptions import ImproperlyConfigured, PmtqError
-from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of
+from pmtq.folder import DEFAULT_QUEUE, Folder, may_name_worker, priority_of
 from pmtq.inspection import View, Worker
 from pmtq.journal import Journal
 from pmtq.ledger import MOVED, PACED, PAUSE, RATE_LIMIT, REVOKE, TIME_LIMIT
@@ -37,6 +37,7 @@ _FIRST = 3
 _MANY = 5
 """So many names are shown."""
 _CONTROLS = {PACED, PAUSE, RATE_LIMIT, TIME_LIMIT, REVOKE, MOVED}
+_NO_WORKER = "results.jsonl speaks of a worker {}, which is no name that one can have"
 _START_ONE = "Start a worker: pmtq worker -A tasks"
 _BY_A_WORKER = "The next worker does it by itself; or now: pmtq doctor --mend"
 
@@ -185,17 +186,18 @@ class _Examination:
         ledger = self._view.ledger
         names = {*self._folder.worker_names(), *ledger.holders()}
         for name in sorted(names):
-            file = f"workers/{name}.json"
+            file = f"workers/{name}.json" if may_name_worker(name) else self._folder.results.name
             if file in self._refused or (remains := find_remains(self._folder, name)) is None:
                 continue
             ended = {state.task_id for line in remains.lines() if (state := state_in(line))}
             remains.close(bury=False)
             held = [state.task_id for state in ledger.held_by(name) if state.task_id not in ended]
+            whose = f"the worker {name} has died" if may_name_worker(name) else _NO_WORKER.format(f"{name[:80]!r}")
             tasks = f" with {_counted(len(held), 'task')} in its hands: {_listed(held)}" if held else ""
             yield Finding(
                 check="worker",
                 file=file,
-                what=f"the worker {name} has died{tasks}",
+                what=f"{whose}{tasks}",
                 remedy=_BY_A_WORKER,
                 mends="what it had ended was posted, what it had not ended is given out again"
                 if held

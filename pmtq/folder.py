@@ -2,10 +2,12 @@
 
 1. ``queue.jsonl`` and ``results.jsonl`` tell the whole truth; every other file is a hint or on its way out.
 2. Names are made here and nowhere else.
+3. Whatever text a name is made of, its file stands in the folder: what could lead elsewhere is refused.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,7 +29,10 @@ _WAYS_OUT = (
 _PRIORITY = re.compile(r"(?:(?P<queue>[\w-]+)\.)?p(?P<priority>[1-9])")
 _NAME = r"(?P<name>(?:[\w-]+\.)?p[1-9]|[\w-]+)"
 _QUEUE_FILE = re.compile(rf"queue(?:\.{_NAME})?\.jsonl")
-_SEALED_QUEUE = re.compile(rf"queue(?:\.{_NAME})?\.(?P<generation>\d+)\.jsonl")
+_SEALED_QUEUE = re.compile(rf"queue(?:\.{_NAME})?\.(?P<generation>[0-9]{{1,15}})\.jsonl")
+_LEADS_ELSEWHERE = re.compile(r"[/\\:\0\ud800-\udbff]")
+"""What no name of a file may hold on one system or another."""
+_MOST_BYTES_OF_A_NAME = 255
 
 
 def with_priority(queue: str, priority: int) -> str:
@@ -41,6 +46,11 @@ def priority_of(name: str) -> tuple[str, int]:
     """Return the queue and the priority that the name of a queue file stands for."""
     match = _PRIORITY.fullmatch(name)
     return (match["queue"] or DEFAULT_QUEUE, int(match["priority"])) if match else (name, 0)
+
+
+def may_name_worker(name: str) -> bool:
+    """Say whether files can be called after a worker of that name; where it stands in a line, it may be any text."""
+    return not _LEADS_ELSEWHERE.search(name) and len(os.fsencode(f"{name}.notes")) <= _MOST_BYTES_OF_A_NAME
 
 
 def _why_no_folder(url: str) -> str:
@@ -126,15 +136,15 @@ class Folder:
 
     def worker(self, name: str) -> Path:
         """Return the file whose kernel lock says that the worker called ``name`` is alive."""
-        return self.workers / f"{name}.json"
+        return self._of_worker(name, "json")
 
     def notes(self, name: str) -> Path:
         """Return the file where that worker keeps outcomes it has not posted yet."""
-        return self.workers / f"{name}.notes"
+        return self._of_worker(name, "notes")
 
     def inbox(self, name: str) -> Path:
         """Return the file where that worker is told to change something."""
-        return self.workers / f"{name}.inbox"
+        return self._of_worker(name, "inbox")
 
     def worker_names(self) -> list[str]:
         """Return the names of all workers that left a file, alive or not."""
@@ -142,3 +152,11 @@ class Folder:
 
     def _sealed(self) -> list[Path]:
         return [self.sealed / name for name in names_in(self.sealed)]
+    def _of_worker(self, name: str, suffix: str) -> Path:
+        if not may_name_worker(name):
+            raise ImproperlyConfigured(
+                f"{name[:80]!r} cannot be a worker's name, because it names files too. Nothing was touched. "
+                "Use letters, digits, '.', '_', '+' and '-', and a shorter one if it is long"
+            )
+        return self.workers / f"{name}.{suffix}"
+

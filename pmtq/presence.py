@@ -24,7 +24,7 @@ import msgspec
 
 from pmtq import disk
 from pmtq.exceptions import OperationalError, WorkerNameTaken
-from pmtq.folder import Folder
+from pmtq.folder import Folder, may_name_worker
 from pmtq.fork import put_in_order_after_fork
 
 logger = logging.getLogger("pmtq.worker")
@@ -205,7 +205,7 @@ class Remains:
     def close(self, *, bury: bool) -> None:
         """Free the name; with ``bury`` remove its files first, because all they said has been posted."""
         try:
-            if bury:
+            if bury and may_name_worker(self._name):
                 for path in (self._folder.notes, self._folder.inbox, self._folder.worker):
                     disk.remove(path(self._name))
         except OperationalError as error:
@@ -220,6 +220,8 @@ def noted(folder: Folder, name: str, *, posted: bool = False) -> list[bytes]:
 
     With ``posted`` also those before that were not written over yet; the last lines may be torn.
     """
+    if not may_name_worker(name):
+        return []
     try:
         descriptor = disk.open_file(folder.notes(name), create=False)
     except FileNotFoundError:
@@ -233,7 +235,12 @@ def noted(folder: Folder, name: str, *, posted: bool = False) -> list[bytes]:
 
 
 def find_remains(folder: Folder, name: str) -> Remains | None:
-    """Return what the worker called ``name`` left if it is dead, None if it is alive."""
+    """Return what the worker called ``name`` left if it is dead, None if it is alive.
+
+    A name that no worker can have, which somebody has typed into a line, is that of a dead one without files.
+    """
+    if not may_name_worker(name):
+        return Remains(folder, name, None)
     try:
         descriptor = disk.open_file(folder.worker(name), create=False)
     except FileNotFoundError:

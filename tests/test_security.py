@@ -14,13 +14,14 @@ import pytest
 
 from pmtq import PMTQ
 from pmtq.cli.commands import COMMANDS
-from pmtq.exceptions import TaskError, UnsafeFile
+from pmtq.exceptions import ImproperlyConfigured, TaskError, UnsafeFile
 from pmtq.folder import Folder
+from pmtq.inbox import tell
 from pmtq.output import output_path
-from pmtq.presence import Presence
+from pmtq.presence import Presence, noted
 from pmtq.states import FAILURE, SUCCESS
 from tests.crash.every_name import exercise, opened_in
-from tests.support import all_states, in_child, post_by_hand, read_lines
+from tests.support import all_states, in_child, life, post_by_hand, read_lines
 
 NOBODY = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -305,6 +306,94 @@ def test_a_line_of_the_results_that_is_no_state_counts_for_nothing_and_stops_nob
 
     assert before == "PENDING"
     assert result.get(timeout=0) == 3
+
+
+NO_WORKERS = {
+    "up and away": "../../victim/conf",
+    "absolute": "{victim}/conf",
+    "a zero": "x\0y",
+    "300 characters": "x" * 300,
+    "too many bytes": "é" * 125,
+    "another system's separators": "..\\..\\victim\\conf",
+}
+
+
+def victims(folder: Folder) -> dict[Path, str]:
+    """Return the files outside the folder that a worker's name could lead to, made if they are not there yet."""
+    place = folder.path.parent / "victim"
+    place.mkdir(exist_ok=True)
+    paths = [place / f"conf.{suffix}" for suffix in ("json", "notes", "inbox")]
+    if not any(path.exists() for path in paths):
+        for path in paths:
+            path.write_text("precious\n")
+    return {path: path.read_text() for path in place.iterdir()}
+
+
+def start_by_hand(folder: Folder, task_id: str, name: str) -> str:
+    """Type a line by which that worker, of a name that none can have, has started the task; return the name."""
+    folder.make()
+    worker = NO_WORKERS[name].format(victim=folder.path.parent / "victim")
+    with folder.results.open("a") as file:
+        file.write(json.dumps({"task_id": task_id, "status": "STARTED", "worker": worker, "attempt": 1}) + "\n")
+    return worker
+
+
+@pytest.mark.parametrize("name", NO_WORKERS)
+def test_a_worker_that_no_file_can_be_called_after_is_a_dead_one_without_files(app, add, folder, work, name):
+    before = victims(folder)
+    result = add.apply_async([1, 2], task_id="t")
+    worker = start_by_hand(folder, "t", name)
+
+    work(app)
+
+    assert result.get(timeout=0) == 3
+    assert life(folder, "t") == [("STARTED", 1), ("LOST", 1), ("STARTED", 2), ("SUCCESS", 2)]
+    assert victims(folder) == before
+    assert tell(folder, worker, "shutdown") is False
+    assert noted(folder, worker) == []
+
+
+@pytest.mark.parametrize("name", NO_WORKERS)
+def test_the_doctor_names_a_worker_that_no_file_can_be_called_after_and_gives_back_what_it_holds(here, run, name):
+    before = victims(here)
+    post_by_hand(here, '{"task_id":"t","function":"tasks.add"}\n')
+    worker = start_by_hand(here, "t", name)
+
+    said, mended = run("doctor"), run("doctor", "--mend")
+
+    what = f"results.jsonl speaks of a worker {worker[:80]!r}, which is no name that one can have with 1 task in its hands: t"
+    assert what in said.out.replace("\n", " ")
+    assert (said.err, mended.err) == ("", "")
+    assert life(here, "t") == [("STARTED", 1), ("LOST", 1)]
+    assert victims(here) == before
+
+
+@pytest.mark.parametrize("name", NO_WORKERS)
+@pytest.mark.parametrize(
+    "command", [["revoke", "t"], ["purge", "-f"], ["move", "t", "--front"], ["result", "t"], ["status"]]
+)
+def test_commands_take_a_worker_that_no_file_can_be_called_after_for_a_dead_one(here, run, command, name):
+    before = victims(here)
+    post_by_hand(here, '{"task_id":"t","function":"tasks.add"}\n')
+    start_by_hand(here, "t", name)
+
+    said = run(*command)
+
+    assert (said.status, said.err) == (2 if command[0] == "result" else 0, "")
+    assert victims(here) == before
+
+
+@pytest.mark.parametrize("name", NO_WORKERS)
+def test_nothing_makes_a_path_of_a_name_that_leads_elsewhere(folder, name):
+    worker = NO_WORKERS[name].format(victim="/victim")
+
+    for place in (folder.worker, folder.notes, folder.inbox):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            place(worker)
+        assert str(caught.value) == (
+            f"{worker[:80]!r} cannot be a worker's name, because it names files too. Nothing was touched. "
+            "Use letters, digits, '.', '_', '+' and '-', and a shorter one if it is long"
+        )
 
 
 ODD_RESULTS = {
