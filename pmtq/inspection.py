@@ -32,6 +32,7 @@ from pmtq.steps import GATHER, dependencies
 
 MANY_AT_ONCE = frozenset({"asyncio", "gevent", "eventlet"})
 """Pools that begin every task they take at once."""
+_MOST_PID = 2**31 - 1
 
 
 class Worker(msgspec.Struct, kw_only=True):
@@ -411,9 +412,12 @@ def _moved_ids(lines: bytes) -> list[str]:
 
 def _worker(facts: dict[str, Any]) -> Worker:
     try:
-        return msgspec.convert(facts, Worker, strict=False)
+        worker = msgspec.convert(facts, Worker, strict=False)
     except msgspec.ValidationError:  # another version's file: its name is enough to know that it lives
         return Worker(name=str(facts.get("name", "")))
+    if not 0 < worker.pid <= _MOST_PID:  # to signal one of these is to signal many processes, or none
+        worker.pid = 0
+    return worker
 
 
 def _arguments(record: TaskRecord | None) -> tuple[list[Any], dict[str, Any]]:

@@ -396,6 +396,25 @@ def test_nothing_makes_a_path_of_a_name_that_leads_elsewhere(folder, name):
         )
 
 
+@pytest.mark.parametrize("pid", [-1, 0, -7, 2**40])
+def test_no_command_signals_a_worker_whose_file_names_no_single_process(here, run, monkeypatch, pid):
+    post_by_hand(here, '{"task_id":"t","function":"tasks.add"}\n')
+    facts = {"pid": pid, "pool": "prefork", "parent": "w0@h"}
+    presences = [Presence(here, "w0@h", {"pid": pid}), Presence(here, "w0@h#1", facts)]
+    here.results.write_text('{"task_id":"t","status":"STARTED","attempt":1,"worker":"w0@h#1"}\n')
+    here.results.chmod(0o600)
+    signalled = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: signalled.append(arguments))
+
+    told, ended = run("-A", "tasks", "control", "shutdown"), run("-A", "tasks", "control", "terminate", "SIGKILL", "t")
+
+    assert signalled == []
+    assert "told: shutdown" in told.out
+    assert "its worker w0@h#1 does not say which process it is" in ended.out + ended.err
+    for presence in presences:
+        presence.abandon()
+
+
 ODD_RESULTS = {
     "a huge integer": ("9" * 4000, lambda value: value is not None),
     "duplicate keys": ('{"a":1,"a":2}', lambda value: value == {"a": 2}),
