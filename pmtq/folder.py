@@ -121,9 +121,13 @@ class Folder:
 
     def sealed_queues(self) -> list[tuple[str, int, Path]]:
         """Return queue name, generation and path of each sealed queue file, oldest first."""
-        matches = [(path, _SEALED_QUEUE.fullmatch(path.name)) for path in self._sealed()]
-        found = [(match["name"] or DEFAULT_QUEUE, int(match["generation"]), path) for path, match in matches if match]
-        return sorted(found)
+        found = [(*self.in_sealed_name(path.name), path) for path in self._sealed()]
+        return sorted(one for one in found if one[1] >= 0)
+
+    def in_sealed_name(self, name: str) -> tuple[str, int]:
+        """Return the queue and the generation in the name of a sealed queue file; -1 for any other text."""
+        match = _SEALED_QUEUE.fullmatch(name)
+        return (match["name"] or DEFAULT_QUEUE, int(match["generation"])) if match else ("", -1)
 
     def sealed_results(self) -> list[Path]:
         """Return the sealed results files, newest first."""
@@ -150,8 +154,6 @@ class Folder:
         """Return the names of all workers that left a file, alive or not."""
         return sorted(name.removesuffix(".json") for name in names_in(self.workers) if name.endswith(".json"))
 
-    def _sealed(self) -> list[Path]:
-        return [self.sealed / name for name in names_in(self.sealed)]
     def _of_worker(self, name: str, suffix: str) -> Path:
         if not may_name_worker(name):
             raise ImproperlyConfigured(
@@ -160,3 +162,5 @@ class Folder:
             )
         return self.workers / f"{name}.{suffix}"
 
+    def _sealed(self) -> list[Path]:
+        return [self.sealed / name for name in names_in(self.sealed)]

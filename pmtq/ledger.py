@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pmtq.awaited import Awaited
-from pmtq.records import StateRecord, due
+from pmtq.records import LAST_SECOND, StateRecord, due
 from pmtq.states import FINAL_STATES, FORGOTTEN, LOST, RELEASED, RETRY, STARTED
 
 REVOKE, PAUSE, RATE_LIMIT, TIME_LIMIT, PACED, MOVED = "revoke", "pause", "rate_limit", "time_limit", "paced", "moved"
@@ -106,7 +106,7 @@ class Ledger:
         """Take in what a person has set; a value of null takes it back."""
         kind, _, name = state.control.partition(" ")
         if kind == PACED:
-            if isinstance(state.result, int | float):  # nobody has typed it
+            if isinstance(state.result, int | float) and abs(state.result) <= LAST_SECOND:  # nobody has typed it
                 self.paced[name] = state.result
         elif state.result is None:
             self.controls.pop(state.control, None)

@@ -24,6 +24,8 @@ from pmtq.exceptions import SoftTimeLimitExceeded
 R = TypeVar("R")
 _SHORTEST = 1e-6
 """Seconds; a timer set to none would never ring."""
+_LONGEST = 1e9
+"""Seconds; about what a system's timer can hold."""
 
 
 def can_interrupt_functions() -> bool:
@@ -39,7 +41,7 @@ def soft_limit(seconds: float) -> Iterator[None]:
         return
     alarm, began = _Alarm(seconds), time.monotonic()
     handler = signal.signal(signal.SIGALRM, alarm)
-    outer, _ = signal.setitimer(signal.ITIMER_REAL, max(seconds, _SHORTEST))
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, min(max(seconds, _SHORTEST), _LONGEST))
     try:
         yield
     finally:

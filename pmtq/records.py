@@ -14,12 +14,18 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from pmtq.ids import is_tree
+
 MAX_RECORD_BYTES = 1024 * 1024
 FORMAT_VERSION = 1
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999; no later time has a text."""
+Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""A line that holds a number beyond what others can read, and what one can still count on from, is none."""
 
 
 class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
@@ -37,9 +43,9 @@ class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """Not to be run before this time."""
     expires: str = ""
     """Not to be run from this time on."""
-    priority: int = 0
+    priority: Count = 0
     """0 to 9, the highest first; those above 0 stand in a queue file of their own."""
-    retries: int = 0
+    retries: Count = 0
     """So many tries were made before it was posted."""
     time_limit: float = 0.0
     """Seconds after which it is ended with its process; 0 for no limit of its own."""
@@ -78,12 +84,17 @@ class TaskRecord(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """``map`` or ``starmap``: the function is called for each item of the one argument; the value is their list."""
     moved: bool = False
     """A copy, put where it runs earlier; the first one that is come to is run."""
-    v: int = FORMAT_VERSION
+    v: Count = FORMAT_VERSION
     """A record of a later format is left for a worker that can read it."""
 
     def changed(self, changes: dict[str, Any]) -> TaskRecord:
-        """Return the record as it is to be run again, with what its last try wanted changed."""
-        return msgspec.convert({**msgspec.to_builtins(self), **changes}, TaskRecord)
+        """Return the record as it is to be run again, with what its last try wanted changed, unless that makes no record."""
+        try:
+            record = msgspec.convert({**msgspec.to_builtins(self), **changes}, TaskRecord)
+            require_times(record)
+        except (msgspec.ValidationError, ValueError):
+            return self  # somebody has typed the changes
+        return record if record.after is None or is_tree(record.after) else self
 
     def arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the positional and the keyword arguments of the call."""
@@ -99,7 +110,7 @@ class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
     task_id: str = ""
     status: str = ""
     result: Any = None
-    attempt: int = 0
+    attempt: Count = 0
     """How many starts count so far: one that was released before it began does not."""
     worker: str = ""
     at: str = ""
@@ -110,9 +121,9 @@ class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
     error: dict[str, Any] | None = None
     """``type`` and ``message`` of the exception, and its ``args`` where JSON can hold them."""
     traceback: str = ""
-    retries: int = 0
+    retries: Count = 0
     """How often it has asked to be tried again so far."""
-    deaths: int = 0
+    deaths: Count = 0
     """How many workers have died while they ran it so far."""
     changes: dict[str, Any] | None = None
     """The fields of the task record that it wants changed when it is tried again."""
@@ -135,7 +146,7 @@ class StateRecord(msgspec.Struct, omit_defaults=True, gc=False):
     ``result``."""
     sealed: str = ""
     """Instead of a task: the name of a queue file that was sealed (see ``sealing``) …"""
-    size: int = 0
+    size: Count = 0
     """… and how many of its bytes were carried over."""
 
 
@@ -152,9 +163,15 @@ decode_state = msgspec.json.Decoder(StateRecord).decode
 """Turn one line into a StateRecord; raises ``msgspec.MsgspecError`` or ``RecursionError``."""
 
 
+def require_times(record: TaskRecord) -> None:
+    """Raise ``ValueError`` if a time in the record is none."""
+    for moment in filter(None, (record.eta, record.expires)):
+        epoch(moment)
+
+
 def timestamp(at: float) -> str:
     """Return a time, given in seconds since 1970, as RFC 3339 text in UTC with milliseconds."""
-    return _milliseconds(int(at * 1000))
+    return _milliseconds(int(min(at, LAST_SECOND) * 1000))
 
 
 @lru_cache(maxsize=4)  # many records of one busy millisecond share their time

@@ -21,7 +21,7 @@ import msgspec
 from pmtq.ids import is_tree
 from pmtq.jsonable import MAX_NESTING
 from pmtq.plain import decode_plain
-from pmtq.records import MAX_RECORD_BYTES, NOT_JSON, TaskRecord, decode_task, encode, epoch
+from pmtq.records import MAX_RECORD_BYTES, NOT_JSON, TaskRecord, decode_task, encode, require_times
 
 _TYPOGRAPHIC_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019")
 _USE_A_FILE = "Put the data into a file and send its path"
@@ -197,18 +197,12 @@ def _trusted(line: bytes) -> TaskRecord | None:
         record = decode_task(line)
         if len(line) > MAX_RECORD_BYTES:
             return None
-        _require_times(record)
+        require_times(record)
         if record.after is not None and not is_tree(record.after):
             return None
     except (*NOT_JSON, ValueError):
         return None
     return record if record.sent and record.task_id else None
-
-
-def _require_times(record: TaskRecord) -> None:
-    """Raise ``ValueError`` if a time in the record is none."""
-    for moment in filter(None, (record.eta, record.expires)):
-        epoch(moment)
 
 
 def _by_hand(source: bytes, derived_id: str) -> TaskRecord | Fault:
@@ -250,7 +244,7 @@ def _strict(text: str) -> TaskRecord:
     try:
         record = msgspec.convert(value, TaskRecord)
         encode(record)  # what could not be written into the results must not get into a worker
-        _require_times(record)
+        require_times(record)
     except msgspec.ValidationError as error:
         remedy = 'A record needs at least {"function": "…"}; params is an object or an array'
         raise _Slip(str(error), lead, remedy) from error

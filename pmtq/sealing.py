@@ -259,7 +259,8 @@ def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal, queue: st
 
 def _renew_results(folder: Folder, results: Journal, ledger: Ledger) -> None:
     """Start the results afresh with what live tasks need; the old file stays readable in ``sealed/`` until it expires."""
-    newest = {sealed: size for sealed, size in ledger.sealed.items() if disk.exists(folder.sealed / sealed)}
+    there = {path.name for _, _, path in folder.sealed_queues()}
+    newest = {sealed: size for sealed, size in ledger.sealed.items() if sealed in there}
     for queue in folder.queue_names():  # the numbers go on counting
         names = [name for name in ledger.sealed if _number(name, folder, queue) >= 0]
         if names:
@@ -306,5 +307,5 @@ def _may_still_be_written(path: Path, now: float) -> bool:
 
 def _number(sealed: str, folder: Folder, queue: str) -> int:
     """Return the generation in the name of a sealed file of ``queue``, -1 for any other name."""
-    stem, _, number = sealed.removesuffix(".jsonl").rpartition(".")
-    return int(number) if stem == folder.queue(queue).stem and number.isdigit() else -1
+    name, number = folder.in_sealed_name(sealed)
+    return number if name == queue else -1

@@ -139,7 +139,7 @@ def _value(tree: Any, states: States) -> Any:
 def _what_happened(end: StateRecord) -> str:
     error = end.error or {}
     if CULPRIT in error:
-        return str(error["message"])
+        return str(error.get("message"))
     if end.status == FAILURE:
         said = f"raised {error.get('type')}: {error.get('message')}"
     elif end.status == ERASED:

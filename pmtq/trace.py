@@ -237,7 +237,7 @@ def _limits(control: Any) -> tuple[float, float] | None:
         hard, soft = msgspec.convert(control, tuple[float | None, float | None], strict=False)
     except msgspec.ValidationError:
         return None
-    return hard or 0.0, soft or 0.0
+    return max(hard or 0.0, 0.0), max(soft or 0.0, 0.0)
 
 
 async def _within(soft: float, coroutine: Coroutine[Any, Any, Any]) -> Any:

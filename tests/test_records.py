@@ -172,7 +172,7 @@ def test_lines_are_plain_json_for_every_other_program():
 
 
 FULL_TASK = TaskRecord(
-    task_id="a", function="f", params={"y": 2}, args=[1], sent="s", eta="e", expires="x", priority=9, retries=1,
+    task_id="a", function="f", params={"y": 2}, args=[1], sent="s", eta="2027-01-15", expires="2027-01-16", priority=9, retries=1,
     time_limit=2.5, soft_time_limit=1.5, ignore_result=False, shadow="sh", headers={"h": [1]}, parent_id="p", root_id="r",
     group_id="g", unique_key="k", debounce=1.0, throttle=2.0, moved=True, v=2,
     after=["x", ["y"]], after_failure=["z"], immutable=True, replaced=True, followers=["n"], countdown=3.0, each="map",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pmtq import PMTQ
+from pmtq import PMTQ, sealing
 from pmtq.cli.commands import COMMANDS
 from pmtq.exceptions import ImproperlyConfigured, TaskError, UnsafeFile
 from pmtq.folder import Folder
@@ -21,7 +21,7 @@ from pmtq.output import output_path
 from pmtq.presence import Presence, noted
 from pmtq.states import FAILURE, SUCCESS
 from tests.crash.every_name import exercise, opened_in
-from tests.support import all_states, in_child, life, post_by_hand, read_lines
+from tests.support import NOW, Hand, all_states, in_child, life, post_by_hand, read_lines
 
 NOBODY = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -413,6 +413,64 @@ def test_no_command_signals_a_worker_whose_file_names_no_single_process(here, ru
     assert "its worker w0@h#1 does not say which process it is" in ended.out + ended.err
     for presence in presences:
         presence.abandon()
+
+
+HUGE = "9" * 4300
+"""As long as a number may be to be read; one more could not be written."""
+HOSTILE_MOVES = {
+    "a huge attempt": f'{{"task_id":"t","status":"STARTED","worker":"w","attempt":{HUGE}}}',
+    "huge deaths": f'{{"task_id":"t","status":"STARTED","worker":"w","deaths":{HUGE}}}',
+    "huge retries": f'{{"task_id":"t","status":"LOST","worker":"w","retries":{HUGE}}}',
+    "changes of a wrong type": '{"task_id":"t","status":"RETRY","changes":{"function":5}}',
+    "a change to no time": '{"task_id":"t","status":"RETRY","changes":{"expires":"junk"}}',
+    "a change to wait for nothing": '{"task_id":"t","status":"LOST","changes":{"after":[[{}]]}}',
+    "a start too long ago": f'{{"control":"paced tasks.add","result":{HUGE}}}\n{{"control":"rate_limit tasks.add","result":"1000/s"}}',
+    "limits beyond any timer": '{"control":"time_limit tasks.add","result":[1e300,1e300]}',
+    "limits below nothing": '{"control":"time_limit tasks.add","result":[-1,-1]}',
+    "a sealed file elsewhere": '{"sealed":"../../victim/conf.json","size":5}',
+    "a sealed file with a zero": '{"sealed":"x\\u0000y","size":5}',
+    "a number of a sealed file that is too long": f'{{"sealed":"queue.{HUGE}9.jsonl","size":5}}',
+    "a number of a sealed file that is no number": '{"sealed":"queue.\u00b2.jsonl","size":5}',
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_MOVES)
+def test_an_absurd_text_or_number_in_a_line_of_the_results_stops_nobody(app, add, folder, work, name, monkeypatch, run):
+    monkeypatch.setattr(sealing, "IDLE_SEAL_BYTES", 0)
+    before = victims(folder)
+    result = add.apply_async([1, 2], task_id="t")
+    folder.make()
+    folder.results.write_text(HOSTILE_MOVES[name] + "\n")
+    folder.results.chmod(0o600)
+    looks = [
+        run("-b", f"file://{folder.path}", *command) for command in (["status"], ["queue"], ["result", "t"], ["doctor"])
+    ]
+
+    work(app)
+    hand = Hand(folder, "w1", {"tasks.add": True}, ["celery"])
+    hand.claimer.result_expires = None
+    hand.claim()
+    for _ in range(2):
+        hand.claimer.tidy(NOW, idle=True)
+
+    assert result.get(timeout=0) == 3
+    assert [look.err for look in looks if "has a bug" in look.err] == []
+    assert victims(folder) == before
+
+
+@pytest.mark.parametrize("limit", ['"1e-290/h"', "1e-300"])
+def test_a_rate_at_which_the_next_start_is_in_no_year_is_shown_as_a_time_all_the_same(here, run, limit):
+    lines = [
+        '{"control":"paced tasks.add","result":1}',
+        f'{{"control":"rate_limit tasks.add","result":{limit}}}',
+    ]
+    post_by_hand(here, '{"task_id":"t","function":"tasks.add"}\n')
+    here.results.write_text("\n".join(lines) + "\n")
+    here.results.chmod(0o600)
+
+    said = run("result", "t")
+
+    assert "lets the next tasks.add start at 9999-12-31T23:59:59.000Z" in said.out + said.err
 
 
 ODD_RESULTS = {
