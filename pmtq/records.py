@@ -171,11 +171,12 @@ def require_times(record: TaskRecord) -> None:
 
 def timestamp(at: float) -> str:
     """Return a time, given in seconds since 1970, as RFC 3339 text in UTC with milliseconds."""
-    return _milliseconds(int(min(at, LAST_SECOND) * 1000))
+    return _milliseconds(int(at * 1000))
 
 
 @lru_cache(maxsize=4)  # many records of one busy millisecond share their time
 def _milliseconds(at: int) -> str:
+    at = min(at, LAST_SECOND * 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at // 1000))}.{at % 1000:03d}Z"
 
 
