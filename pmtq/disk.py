@@ -26,7 +26,7 @@ from pmtq.holder import holder_of
 
 logger = logging.getLogger("pmtq.disk")
 
-_UNSAFE = "What it holds can be read now, but might not survive a power cut."
+UNSAFE = "What it holds can be read now, but might not survive a power cut."
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 # Windows lacks these flags; it has no symbolic links that an ordinary user could plant, and no exec to leak into.
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -122,7 +122,7 @@ def duplicate(descriptor: int) -> int:
     try:
         return os.dup(descriptor)
     except OSError as error:
-        raise cannot("open once more", _path(descriptor), error, _UNSAFE) from error
+        raise cannot("open once more", _path(descriptor), error, UNSAFE) from error
 
 
 def read_file(path: Path) -> bytes:
@@ -270,7 +270,7 @@ def fsync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        raise cannot("bring to the disk", _path(descriptor), error, _UNSAFE) from error
+        raise cannot("bring to the disk", _path(descriptor), error, UNSAFE) from error
 
 
 def fsync_folder(folder: Path) -> None:
@@ -280,7 +280,7 @@ def fsync_folder(folder: Path) -> None:
     try:
         descriptor = os.open(folder, os.O_RDONLY | _FOLDER)
     except OSError as error:
-        raise cannot("bring to the disk", folder, error, _UNSAFE) from error
+        raise cannot("bring to the disk", folder, error, UNSAFE) from error
     try:
         fsync(descriptor)
     finally:

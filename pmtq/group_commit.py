@@ -4,8 +4,10 @@
    next one, together with all others who come meanwhile.
 2. The lock of the file is free by then: others append while some wait, and waits of several processes reach the file
    system at the same time, which joins them in its own journal.
-3. If it fails, it has failed for all whom it was for: the kernel reports such an error once, and no later success
-   takes it back (https://lwn.net/Articles/752063/).
+3. If it fails, it has failed for all who had written by then, those too who wrote while it went on: the kernel reports such
+   an error once and takes the lost bytes for written, so that the next success says nothing about them.
+4. That success is believed by those who wrote after the failure, for the kernel has their bytes only since then. A database
+   must not go on (https://lwn.net/Articles/752063/), because it counts on all it wrote before; here each line is for itself.
 
 It does not know what was written.
 """
@@ -34,6 +36,7 @@ class _Batch:
 
     is_done = False
     error: OperationalError | None = None
+    """The latest refusal when it was served; it may be an older one than that of its own ``fsync``."""
 
 
 class GroupCommit:
@@ -50,25 +53,37 @@ class GroupCommit:
         """Whether the folder is known to name the file on the disk too; once is enough."""
         self._turn = threading.Lock()
         self._open = _Batch()
+        self.error: OperationalError | None = None
+        """The latest refusal of the disk. What was written before it may be lost, the last newline included."""
 
-    def join(self) -> Wait:
-        """Return how to wait for what the caller has just written; to be called while the file's lock is held."""
-        return partial(self._wait, self._open)
+    def join(self, known: OperationalError | None) -> Wait:
+        """Return how to wait for what the caller has just written; to be called while the file's lock is held.
 
-    def _wait(self, batch: _Batch) -> None:
+        ``known`` is the ``error`` that there was before it wrote. Any other one may be about what it wrote.
+        """
+        return partial(self._wait, self._open, known)
+
+    def _wait(self, batch: _Batch, known: OperationalError | None) -> None:
         with self._turn:  # whoever waits here finds the work done, unless it is the first of its batch
             if not batch.is_done:
                 self._open = _Batch()
                 try:
                     self._bring_to_disk()
                 except OperationalError as error:
-                    batch.error = error
-                batch.is_done = True
-        if batch.error:
+                    self.error = error
+                except BaseException:  # Ctrl-C or a time limit, which may have swallowed what the kernel reported
+                    broken_off = InterruptedError("broken off")
+                    self.error = disk.cannot("bring to the disk", self._path, broken_off, disk.UNSAFE)
+                    raise
+                finally:
+                    batch.error, batch.is_done = self.error, True
+        if batch.error and batch.error is not known:
             raise OperationalError(*batch.error.args) from batch.error
 
     def _bring_to_disk(self) -> None:
         disk.fsync(self._descriptor)
+        # Folders may be tried again: a file system that cannot write its own notes keeps them, or refuses all from then on
+        # (https://docs.kernel.org/admin-guide/xfs.html, "Error handling").
         if not self._has_its_name:
             folder = self._path.parent
             disk.fsync_folder(folder)

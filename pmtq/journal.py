@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pmtq import disk
-from pmtq.exceptions import LockHeld
+from pmtq.exceptions import LockHeld, OperationalError
 from pmtq.fork import put_in_order_after_fork
 from pmtq.glance import Glance
 from pmtq.group_commit import GroupCommit
@@ -82,10 +82,12 @@ class Journal:
         with self._threads:
             self._lock()
             try:
+                if durable:
+                    commit = self._commit = self._commit or GroupCommit(self._descriptor, self.path)
+                    lines = (b"\n" if (known := commit.error) else b"") + lines  # the newline before it may be lost
                 self.write(lines)
                 if durable:
-                    self._commit = self._commit or GroupCommit(self._descriptor, self.path)
-                    wait = self._commit.join()
+                    wait = commit.join(known)
             finally:
                 disk.unlock(self._lock_descriptor)
         if durable:
@@ -159,7 +161,12 @@ class Journal:
 
     def sync(self) -> None:
         """Return once everything in the file would survive a power cut."""
-        disk.fsync(self._descriptor)
+        try:
+            disk.fsync(self._descriptor)
+        except OperationalError as error:
+            if self._commit:
+                self._commit.error = error  # reported once per open file, so those who wait for it are not told
+            raise
 
     def close(self) -> None:
         """Give the descriptors back; the next use opens them again."""

@@ -266,6 +266,127 @@ def test_a_disk_that_refuses_is_an_error_to_all_who_waited_for_it(journal, path,
     assert sorted(post.end()) == ["refused 1", "refused 2", "refused 2", "refused 2"]
 
 
+def test_who_wrote_before_the_disk_refused_is_not_told_that_it_is_on_the_disk(journal, path, post, monkeypatch):
+    """The kernel reports an error once: the sync for those who wrote while the first one failed goes well."""
+    slow = SlowDisk(monkeypatch, "refused")
+    post(b"0\n")
+    assert slow.begun.acquire(timeout=10)
+    post(b"1\n")
+    assert eventually(lambda: path.read_bytes().count(b"\n") == 2)
+    slow.go.release()
+    assert slow.begun.acquire(timeout=10)
+    slow.error = None
+    slow.go.release()
+
+    assert post.end() == ["refused 1", "refused 1"]
+
+
+def test_who_was_writing_while_the_disk_refused_is_not_told_that_it_is_on_the_disk(journal, monkeypatch):
+    """The refusal comes between its write and its wait."""
+    slow, write = SlowDisk(monkeypatch, "refused"), journal.write
+    slow.go.release(3)
+    with pytest.raises(OperationalError, match="refused 1"):
+        journal.append(b"0\n", durable=True)
+    other = journal._commit
+
+    def write_and_be_overtaken(lines):
+        write(lines)
+        with pytest.raises(OperationalError, match="refused 2"):
+            other.join(other.error)()
+        slow.error = None
+
+    monkeypatch.setattr(journal, "write", write_and_be_overtaken)
+
+    with pytest.raises(OperationalError, match="refused 2"):
+        journal.append(b"1\n", durable=True)
+
+
+def test_what_is_written_after_the_disk_refused_is_believed_and_begins_a_line_of_its_own(journal, path, monkeypatch):
+    """What stood before it may be lost, with the newline at its end."""
+    slow = SlowDisk(monkeypatch, "refused")
+    slow.go.release(2)
+    with pytest.raises(OperationalError, match="refused 1"):
+        journal.append(b"one\n", durable=True)
+    slow.error = None
+
+    journal.append(b"two\n", durable=True)
+
+    assert path.read_bytes() == b"one\n\ntwo\n"
+
+
+def test_a_refusal_that_another_sync_of_the_file_was_told_of_is_an_error_to_those_who_wait(journal, monkeypatch):
+    slow, write = SlowDisk(monkeypatch), journal.write
+    slow.go.release(3)
+    journal.append(b"one\n", durable=True)
+
+    def write_and_be_overtaken(lines):
+        write(lines)
+        slow.error = "refused"
+        with pytest.raises(OperationalError, match="refused 2"):
+            journal.sync()
+        slow.error = None
+
+    monkeypatch.setattr(journal, "write", write_and_be_overtaken)
+
+    with pytest.raises(OperationalError, match="refused 2"):
+        journal.append(b"two\n", durable=True)
+
+
+def test_a_folder_that_the_disk_refuses_is_tried_again(journal, path, monkeypatch):
+    ends, tried = [OperationalError("refused"), None, None], []
+    monkeypatch.setattr(disk, "fsync", lambda descriptor: None)
+
+    def fsync_folder(folder):
+        tried.append(folder)
+        if error := ends.pop(0):
+            raise error
+
+    monkeypatch.setattr(disk, "fsync_folder", fsync_folder)
+    with pytest.raises(OperationalError, match="refused"):
+        journal.append(b"one\n", durable=True)
+    journal.append(b"two\n", durable=True)
+
+    assert tried == [path.parent, path.parent, path.parent.parent]
+
+
+def test_who_shares_a_sync_that_was_broken_off_is_told_and_waits_no_longer(journal, path, monkeypatch):
+    """Whether the kernel had an error to report is not known any more."""
+    slow, ends = SlowDisk(monkeypatch), []
+
+    def body(line):
+        try:
+            journal.append(line, durable=True)
+            ends.append("on the disk")
+        except (OperationalError, KeyboardInterrupt) as error:
+            ends.append(repr(error))
+
+    def fsync(descriptor):
+        slow.fsync(descriptor)
+        if slow.count == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(disk, "fsync", fsync)
+    threads = [threading.Thread(target=body, args=(b"%d\n" % number,)) for number in range(3)]
+    threads[0].start()
+    assert slow.begun.acquire(timeout=10)
+    for thread in threads[1:]:
+        thread.start()
+    assert eventually(lambda: path.read_bytes().count(b"\n") == 3)
+    slow.go.release(2)
+    for thread in threads:
+        thread.join(10)
+
+    look = f"Look at the folder: ls -la {path.parent}"
+    assert (sorted(ends), slow.count) == (
+        [
+            "KeyboardInterrupt()",
+            f"OperationalError('cannot bring to the disk {path}: broken off. {disk.UNSAFE} {look}')",
+            "on the disk",
+        ],
+        2,
+    )
+
+
 def test_what_was_waited_for_is_the_file_that_was_written_also_if_another_has_its_name_by_then(
     journal, path, post, monkeypatch
 ):
