@@ -127,7 +127,10 @@ class _Tee:
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if _file.get() and record.name != REDIRECTED:  # which stands there as it was printed
-            _keep(self.format(record) + "\n")
+            try:
+                _keep(self.format(record) + "\n")
+            except Exception:  # noqa: BLE001  (a call such as warning("%d", "three") is told as the other handlers tell it)
+                self.handleError(record)
 
 
 _taps = _Taps()

@@ -29,6 +29,16 @@ def test_what_is_logged_is_kept(tmp_path):
     assert (tmp_path / "a.log").read_text().endswith(" WARNING shop: sold out: blue\n")
 
 
+def test_a_bad_log_call_is_as_harmless_as_without_kept_output(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # that of the tests does raise
+    with kept_output("a", tmp_path):
+        logging.getLogger("lib").warning("%d", "three")
+        print("went on")
+
+    assert (tmp_path / "a.log").read_text().endswith("went on\n")
+    assert "Message: '%d'\nArguments: ('three',)\n" in capsys.readouterr().err
+
+
 def test_every_try_adds_to_the_same_file(tmp_path):
     for number in range(2):
         with kept_output("a", tmp_path):
