@@ -72,9 +72,12 @@ def kept_output(task_id: str, folder: Path) -> Iterator[None]:
 
 
 def _keep(text: str) -> None:
-    """Write to the file of the task that runs here, if it has one and there is room."""
+    """Write to the file of the task that runs here, if it has one and there is room.
+
+    It is closed for what a task has left behind, such as a coroutine, which prints on: that goes only where it went before.
+    """
     if file := _file.get():
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             file.write(text)
 
 

@@ -39,6 +39,31 @@ def test_a_bad_log_call_is_as_harmless_as_without_kept_output(tmp_path, capsys, 
     assert "Message: '%d'\nArguments: ('three',)\n" in capsys.readouterr().err
 
 
+def test_what_is_printed_after_the_end_of_the_task_goes_where_it_went_before(tmp_path, capsys):
+    """A coroutine that a task has left behind has the task's context, while another task is kept."""
+
+    async def behind(go):
+        await go.wait()
+        print("late")
+        logging.getLogger("shop").warning("late")
+
+    async def ended(go):
+        with kept_output("ended", tmp_path):
+            return asyncio.create_task(behind(go))
+
+    async def both():
+        go = asyncio.Event()
+        with kept_output("other", tmp_path):
+            left = await asyncio.create_task(ended(go))
+            go.set()
+            await left
+
+    asyncio.run(both())
+
+    assert [(tmp_path / f"{name}.log").read_text() for name in ("ended", "other")] == ["", ""]
+    assert capsys.readouterr().out == "late\n"
+
+
 def test_every_try_adds_to_the_same_file(tmp_path):
     for number in range(2):
         with kept_output("a", tmp_path):
