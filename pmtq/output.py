@@ -117,7 +117,11 @@ class _Tee:
 
     def write(self, text: str) -> int:
         _keep(text)
-        return self.first.write(text)
+        token = _file.set(None)  # the first stream may be what a program put around one of ours, in an earlier task
+        try:
+            return self.first.write(text)
+        finally:
+            _file.reset(token)
 
     def writelines(self, lines: Iterator[str]) -> None:
         for line in lines:

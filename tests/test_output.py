@@ -64,6 +64,27 @@ def test_what_is_printed_after_the_end_of_the_task_goes_where_it_went_before(tmp
     assert capsys.readouterr().out == "late\n"
 
 
+def test_a_wrapper_that_a_program_puts_around_a_stream_does_not_double_what_is_kept(tmp_path, capsys, monkeypatch):
+    class Wrapper:
+        def __init__(self, stream):
+            self.stream = stream
+
+        def write(self, text):
+            return self.stream.write(text)
+
+        def flush(self):
+            self.stream.flush()
+
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    for name in ("a", "b", "c"):
+        with kept_output(name, tmp_path):
+            sys.stdout = Wrapper(sys.stdout)
+            print(name)
+
+    assert [(tmp_path / f"{name}.log").read_text() for name in ("a", "b", "c")] == ["a\n", "b\n", "c\n"]
+    assert capsys.readouterr().out == "a\nb\nc\n"
+
+
 def test_every_try_adds_to_the_same_file(tmp_path):
     for number in range(2):
         with kept_output("a", tmp_path):
