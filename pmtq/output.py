@@ -94,7 +94,9 @@ class _Taps:
         with self._lock:
             self._users += 1
             if self._users == 1:
-                sys.stdout, sys.stderr = _Tee(sys.stdout), _Tee(sys.stderr)
+                for name in ("stdout", "stderr"):
+                    if (stream := getattr(sys, name)) is not None:  # as in a program without a console on Windows
+                        setattr(sys, name, _Tee(stream))
                 logging.getLogger().addHandler(self._handler)
 
     def close(self) -> None:

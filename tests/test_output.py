@@ -220,3 +220,15 @@ def test_a_file_that_is_refused_costs_what_a_task_prints_and_not_the_task(folder
     assert result.state == "SUCCESS"
     (said,) = [record.getMessage() for record in caplog.records if record.name == "pmtq.output"]
     assert said.startswith(f"What task t prints is not kept: {path} is refused: it is ")
+
+
+def test_a_process_without_streams_can_keep_output_too(tmp_path, monkeypatch):
+    """So is one without a console on Windows, in which print does nothing."""
+    monkeypatch.setattr(sys, "stdout", None)
+
+    with kept_output("a", tmp_path):
+        print("nowhere")
+        print("kept", file=sys.stderr)
+
+    assert (tmp_path / "a.log").read_text() == "kept\n"
+    assert sys.stdout is None
