@@ -42,4 +42,4 @@ def end_copy(claim: Claim, failure: BaseException | None) -> NoReturn:
         os.getpid(),
     )
     code = failure.code if isinstance(failure, SystemExit) else failure
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))  # the system keeps eight bits
