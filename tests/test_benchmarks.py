@@ -273,6 +273,78 @@ def test_an_absent_queue_and_one_that_fails_have_rows_in_the_kill_test_that_say_
     ]
 
 
+class FakeShop:
+    """Starts and ends workers in name only; each ends by itself at once, and no more than ``most`` are started of one."""
+
+    def __init__(self, most):
+        self.most, self.started, self.alive = most, [], []
+
+    def ask(self, command, environment):
+        if command[-1] == "1.0":
+            raise Unmeasured("the long task was refused")
+
+    def start(self, command, environment):
+        self.started.append(command)
+        if self.started.count(command) > self.most:
+            raise Unmeasured(f"{command} did not start")
+        self.alive.append(SimpleNamespace(pid=-len(self.started), poll=lambda: 1))
+        return self.alive[-1]
+
+    def kill(self, worker):
+        self.alive.remove(worker)
+
+
+def fake_target(folder, name):
+    """Return a queue of which nothing is real but its diary."""
+    (folder / name).mkdir()
+    (folder / name / "diary").write_text("")
+    return SimpleNamespace(
+        name=name, client=name, settings="", missing=str, new_folder=lambda: folder / name,
+        environment=lambda folder: {}, worker_command=lambda folder, number: name, kept=lambda folder: set(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A function that makes the kill test with two fake queues."""
+    monkeypatch.setattr(kills, "GLANCE", 0.0)
+
+    def measure(shop, long_seconds):
+        targets = [fake_target(tmp_path, name) for name in ("one", "two")]
+        scale = kills.Scale(tasks=5, kills=0, seconds=0.0, long_seconds=long_seconds, patience=0.0, grace=0.0)
+        return kills.measure(shop, targets, scale, lambda _: None)
+
+    return measure
+
+
+def test_no_worker_of_a_queue_that_cannot_be_measured_goes_on_beside_the_next(fake):
+    shop = FakeShop(most=2)
+
+    outcomes = fake(shop, 1.0)
+
+    assert [(one.note, one.failed) for one in outcomes] == [("the long task was refused", True)] * 2
+    assert shop.alive == []
+
+
+def test_a_queue_that_cannot_be_measured_any_more_while_others_wait_says_so_and_stops_none_of_them(fake):
+    """Its workers end by themselves, and the next one does not start."""
+    shop = FakeShop(most=2)
+
+    outcomes = fake(shop, 2.0)
+
+    assert [(one.queue, one.note, one.failed) for one in outcomes] == [
+        ("one", "one did not start", True),
+        ("two", "two did not start", True),
+    ]
+    assert shop.alive == []
+
+
+def test_what_was_killed_once_is_not_killed_again_when_another_may_have_its_number(shop, monkeypatch):
+    with shop.running([sys.executable, "-c", "input()"]) as process:
+        shop.kill(process)
+        monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("killed again"))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds what left its process group in /proc")
 def test_what_a_killed_process_forked_into_a_group_of_its_own_ends_with_it(shop, tmp_path):
     code = (

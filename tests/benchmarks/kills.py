@@ -76,7 +76,8 @@ class Storm:
     def rage(self, meanwhile: Callable[[], None]) -> None:
         """Post the tasks, kill workers while there are tasks to be started, and post the long task."""
         self._post(self._scale.tasks, self._scale.seconds)
-        self._workers = [self._new_worker() for _ in range(WORKERS)]
+        for _ in range(WORKERS):
+            self._workers.append(self._new_worker())
         lots = random.Random(SEED)
         for _ in range(self._scale.kills):
             if not self._all_at_work(meanwhile):
@@ -84,8 +85,7 @@ class Storm:
             time.sleep(lots.uniform(0, LONGEST_LIFE))
             victim = lots.randrange(WORKERS)
             self._kills.append(Kill(self._workers[victim].pid, time.monotonic()))
-            self._shop.kill(self._workers[victim])
-            self._workers[victim] = self._new_worker()
+            self._replace(victim)
         self._post(1, self._scale.long_seconds)
         self._moved = time.monotonic()
 
@@ -107,9 +107,17 @@ class Storm:
         elif now - self._begun > LONGEST:
             self._end(notes, f"; given up after {LONGEST:g} s, when it still went on")
 
+    def give_up(self, error: Unmeasured) -> None:
+        """Say that it cannot be measured, and end the workers: they would work beside those of the next queues."""
+        self._end_workers()
+        self.outcome = Outcome(self._target.name, note=str(error), failed=True)
+
+    def _end_workers(self) -> None:
+        while self._workers:
+            self._shop.kill(self._workers.pop())
+
     def _end(self, notes: list[Note], remark: str) -> None:
-        for worker in self._workers:
-            self._shop.kill(worker)
+        self._end_workers()
         self.outcome = judge(self._target, self._folder, self._posted, notes, self._kills)
         self.outcome.note += remark
         if self._replaced:
@@ -144,8 +152,11 @@ class Storm:
         for place, worker in enumerate(self._workers):
             if worker.poll() is not None and self._replaced < REPLACEMENTS:
                 self._replaced += 1
-                self._shop.kill(worker)
-                self._workers[place] = self._new_worker()
+                self._replace(place)
+
+    def _replace(self, place: int) -> None:
+        self._shop.kill(self._workers.pop(place))
+        self._workers.insert(place, self._new_worker())
 
 
 def judge(target: Target, folder: Path, posted: int, notes: list[Note], kills: list[Kill]) -> Outcome:
@@ -166,7 +177,10 @@ def measure(shop: Workshop, targets: list[Target], scale: Scale, say: Callable[[
 
     def look() -> None:
         for storm in storms.values():
-            storm.look()
+            try:
+                storm.look()
+            except Unmeasured as error:
+                storm.give_up(error)
 
     for target in targets:
         if trouble := target.missing():
@@ -175,11 +189,14 @@ def measure(shop: Workshop, targets: list[Target], scale: Scale, say: Callable[[
         say(f"kills: {target.name}")
         try:
             storm = Storm(shop, target, scale)
-            storm.rage(look)
         except Unmeasured as error:
             outcomes[target.name] = Outcome(target.name, note=str(error), failed=True)
-        else:
-            storms[target.name] = storm
+            continue
+        try:
+            storm.rage(look)
+        except Unmeasured as error:
+            storm.give_up(error)
+        storms[target.name] = storm
     while waiting := [name for name, storm in storms.items() if not storm.outcome]:
         say(f"kills: waiting for the tasks of {', '.join(waiting)}")
         look()

@@ -112,9 +112,10 @@ class Workshop:
         self.kill(process)
 
     def kill(self, process: Process) -> None:
-        """End a process and whatever it started, without asking."""
-        if process in self._running:
-            self._running.remove(process)
+        """End a process and whatever it started, without asking; not twice, since another may have its number by then."""
+        if process not in self._running:
+            return
+        self._running.remove(process)
         with suppress(ProcessLookupError):  # they may all have ended
             os.killpg(process.pid, signal.SIGKILL)  # it leads its group, so this number is its own
         for pid in _session(process.pid):  # what RQ forks for a task has a group of its own
