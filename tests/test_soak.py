@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -142,6 +143,27 @@ class Given:
 )  # fmt: skip
 def test_a_client_says_what_is_wrong_with_a_result(kind, result, value, trouble):
     assert client.trouble(client.Expected(kind, result, value), 1.0) == trouble
+
+
+@pytest.mark.parametrize(
+    ("result", "trouble"),
+    [
+        (Given(TimeoutError("no")), "missing: the result of a task that is asked for at once: no"),
+        (Given(ValueError("no")), "wrong: the task a that is asked for at once gave 'ValueError: no' instead of 0"),
+    ],
+)
+def test_a_round_trip_without_its_result_is_a_trouble_and_not_the_end_of_the_client(monkeypatch, result, trouble):
+    monkeypatch.setattr(client, "post", lambda number: [])
+    monkeypatch.setattr(client, "PACE", 0.0)
+    monkeypatch.setattr(client.tasks, "same", SimpleNamespace(delay=lambda value: result))
+    clock = iter([0.0] * 2 + [9.0] * 100)
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: next(clock), perf_counter=lambda: 0.0,
+                                                        sleep=lambda seconds: None))  # fmt: skip
+    told = []
+
+    client.rounds(1.0, 60.0, told.append)
+
+    assert told == [{"done": 0, "trips": [], "troubles": [trouble]}, {"over": True}]
 
 
 def test_a_result_that_is_gone_before_its_time_is_missing(tmp_path, monkeypatch):

@@ -99,11 +99,16 @@ def trouble(one: Expected, patience: float) -> str:
     return ""
 
 
-def trip() -> float:
-    """Return the seconds from a call to its result."""
-    begun = time.perf_counter()
-    tasks.same.delay(0).get(PATIENCE)
-    return time.perf_counter() - begun
+def round_trips() -> tuple[list[float], str]:
+    """Return the seconds from calls to their results, and what was wrong with the one after which no more were made."""
+    trips: list[float] = []
+    for _ in range(TRIPS):
+        begun = time.perf_counter()
+        asked = Expected("asked for at once", tasks.same.delay(0), 0)
+        if text := trouble(asked, PATIENCE):
+            return trips, text
+        trips.append(time.perf_counter() - begun)
+    return trips, ""
 
 
 class Kept(NamedTuple):
@@ -132,14 +137,14 @@ def rounds(seconds: float, expires: float, tell: Callable[[dict[str, Any]], obje
     number = 0
     while pending or number == 0:
         begun = time.monotonic()
-        trips: list[float] = []
+        trips, failed = [], ""
         if begun < until:
             pending.append(post(number))
-            trips = [trip() for _ in range(TRIPS)]
+            trips, failed = round_trips()
             number += 1
         over = time.monotonic() >= until
         asked = pending.popleft() if len(pending) > BEHIND or over else []
-        troubles = [*troubles_of(asked)]
+        troubles = [text for text in (failed, *troubles_of(asked)) if text]
         kept.extend(Kept(one.result.id, time.monotonic()) for one in asked[:1])
         troubles += lost_again(kept, expires)
         done = len(trips) + len(asked) + HEADER * any(one.kind == "chord" for one in asked)
