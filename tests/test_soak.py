@@ -16,7 +16,7 @@ from rich.console import Console
 from pmtq import PMTQ
 from tests.benchmarks.processes import ROOT, Unmeasured, Workshop
 from tests.benchmarks.soak import __main__ as soak
-from tests.benchmarks.soak import client, tasks
+from tests.benchmarks.soak import client, growth, tasks
 from tests.benchmarks.soak.growth import Verdict, Watched, judge, slope
 from tests.benchmarks.soak.watching import Diaries, Note, family, kind_of, share_of, sizes_of
 
@@ -89,6 +89,19 @@ def test_of_what_should_stay_high_it_is_falling_that_is_bad():
         True,
         False,
     ]
+
+
+def test_of_a_long_run_as_many_points_are_compared_as_of_a_short_one(monkeypatch):
+    """The pairs of ten thousand points would fill the memory."""
+    times = [float(number) for number in range(10_000)]
+    compared, real = [], growth.slope
+    monkeypatch.setattr(growth, "slope", lambda late, values: compared.append(len(late)) or real(late, values))
+
+    verdict = judge(times, Watched("x", "MB", [number / 100 for number in times], 0.1, 2.0))
+
+    assert compared == [500]
+    assert (verdict.grows, round(verdict.rise, 1), round(verdict.median, 1)) == (True, 50.0, 75.0)
+    assert (growth.thinned([1.0] * 4), growth.thinned(times[:1000])) == ([1.0] * 4, times[:1000:2])
 
 
 def test_of_too_few_notes_nothing_is_said():

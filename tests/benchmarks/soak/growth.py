@@ -15,6 +15,8 @@ import statistics
 from itertools import combinations
 from typing import NamedTuple
 
+MOST = 500
+"""Points of which all pairs are compared, evenly drawn from more: of a night there would be millions of pairs."""
 FEWEST = 4
 """Points in the second half without which nothing can be said."""
 
@@ -52,6 +54,12 @@ def slope(times: list[float], values: list[float]) -> float:
     return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x2 != x1)
 
 
+def thinned(values: list[float]) -> list[float]:
+    """Return at most ``MOST`` of the values, evenly drawn."""
+    step = -(-len(values) // MOST)
+    return values[::step] if step > 1 else values
+
+
 def second_half(times: list[float]) -> int:
     """Return the index of the first moment that counts."""
     middle = (times[0] + times[-1]) / 2 if times else 0.0
@@ -64,7 +72,7 @@ def judge(times: list[float], series: Watched) -> Verdict | None:
     late, values = times[begin:], series.values[begin:]
     if len(late) < FEWEST:
         return None
-    rise = slope(late, values) * (late[-1] - late[0])
+    rise = slope(thinned(late), thinned(values)) * (late[-1] - late[0])
     median = statistics.median(values)
     allowed = max(series.share * median, series.least)
     return Verdict(series.name, series.unit, median, rise, allowed, (-rise if series.falls else rise) > allowed)
