@@ -227,6 +227,26 @@ def test_a_family_is_a_process_and_its_descendants():
         child.communicate(b"\n")
 
 
+def test_a_run_that_is_ended_while_notes_are_written_keeps_those_before(tmp_path, monkeypatch):
+    first, second = (soak.Run(notes(lambda at: 40.0, count), ["solo"], [], count) for count in (4, 8))
+    soak.save(first, soak.Terms(), {}, tmp_path)
+    real = Path.write_text
+
+    def ended_in_the_middle(path, text):
+        real(path, text[: len(text) // 2])
+        raise SystemExit(143)
+
+    monkeypatch.setattr(Path, "write_text", ended_in_the_middle)
+    with pytest.raises(SystemExit):
+        soak.save(second, soak.Terms(), {}, tmp_path)
+    monkeypatch.setattr(Path, "write_text", real)
+
+    assert soak.read_json((tmp_path / soak.NOTES).read_text()) == first
+    soak.save(second, soak.Terms(), {}, tmp_path)
+    assert soak.read_json((tmp_path / soak.NOTES).read_text()) == second
+    assert [path.name for path in tmp_path.iterdir()] == [soak.NOTES]
+
+
 def test_a_run_can_be_shown_again(tmp_path):
     run = soak.Run(notes(lambda at: 40.0 + at), ["solo", "solo"], [], 1200)
     Path(tmp_path / soak.NOTES).write_text(soak.as_json(run, soak.Terms(), {}))

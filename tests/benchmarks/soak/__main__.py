@@ -139,6 +139,13 @@ def as_json(run: Run, terms: Terms, facts: dict[str, object]) -> str:
     return "{\n" + ",\n".join(lines) + ',\n"notes": [\n' + notes + "\n]\n}\n"
 
 
+def save(run: Run, terms: Terms, facts: dict[str, object], folder: Path) -> None:
+    """Keep what there is of a run: whole in a draft first, so that an end in the middle leaves the notes before."""
+    draft = folder / f"{NOTES}.draft"
+    draft.write_text(as_json(run, terms, facts))
+    draft.replace(folder / NOTES)
+
+
 def read_json(text: str) -> Run:
     """Return the run that ``as_json`` has kept."""
     kept: dict[str, Any] = json.loads(text)
@@ -174,7 +181,7 @@ def main() -> int:
     facts = facts_of_the_machine()
 
     def keep(run: Run) -> None:
-        (chosen.into / NOTES).write_text(as_json(run, terms, facts))
+        save(run, terms, facts, chosen.into)
 
     chosen.into.mkdir(parents=True, exist_ok=True)
     try:
