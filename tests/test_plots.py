@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from tests.benchmarks import plots
-from tests.benchmarks.processes import ROOT, Workshop, python
+from tests.benchmarks.processes import ROOT, Unmeasured, Workshop, python
 from tests.benchmarks.soak import __main__ as soak
 from tests.benchmarks.svg import Axis, Chart, Line, draw, ticks
 
@@ -117,6 +117,20 @@ def test_everything_that_is_drawn_can_be_measured(tmp_path):
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
         "backlog.svg", "measured.json", "producers.svg",
     ]  # fmt: skip
+
+
+def test_a_backlog_of_one_is_kept_up_one_by_one():
+    assert [plots.piece_of(waiting) for waiting in (1, 2, 1_000, 1_000_000)] == [1, 1, 500, plots.AT_ONCE]
+
+
+def test_a_backlog_beside_which_no_round_trip_was_made_cannot_be_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "with_waiting", lambda one, waiting, scale: plots.Course(5.0, [], 0))
+
+    with (
+        Workshop(tmp_path) as shop,
+        pytest.raises(Unmeasured, match="no round trip was made beside 1,000 waiting tasks"),
+    ):
+        plots.measure(shop, TINY, lambda _: None)
 
 
 def test_pictures_are_drawn_again_without_measuring(tmp_path):

@@ -14,11 +14,12 @@ import pytest
 from rich.console import Console
 
 from pmtq import PMTQ
+from tests.benchmarks.plots import share_of
 from tests.benchmarks.processes import ROOT, Unmeasured, Workshop
 from tests.benchmarks.soak import __main__ as soak
 from tests.benchmarks.soak import client, growth, tasks
 from tests.benchmarks.soak.growth import Verdict, Watched, judge, slope
-from tests.benchmarks.soak.watching import Diaries, Note, family, kind_of, share_of, sizes_of
+from tests.benchmarks.soak.watching import Diaries, Note, family, kind_of, sizes_of
 
 NOTE = Note(0.0, [40.0, 41.0], 35.0, 50, {"queue": 1.0, "results": 2.0, "sealed": 3.0, "workers": 4.0, "other": 0.0},
             12, 100, 5.0, 0.002, 0.02)  # fmt: skip

@@ -23,7 +23,7 @@ from pmtq.presence import living
 from tests.benchmarks.contenders import Pmtq
 from tests.benchmarks.figures import FINE
 from tests.benchmarks.files import Backlog, ResultsFollower
-from tests.benchmarks.processes import ROOT, Workshop, python
+from tests.benchmarks.processes import ROOT, Unmeasured, Workshop, python
 from tests.benchmarks.svg import Axis, Chart, Line, draw
 from tests.benchmarks.table import circumstances
 
@@ -78,6 +78,8 @@ def measure(shop: Workshop, scale: Scale, say: Callable[[str], None]) -> dict[st
             say(f"plots, round {number + 1}: {waiting:,} waiting")
             course = with_waiting(one, waiting, scale)
             rates[waiting].append(course.rate)
+            if not course.trips:
+                raise Unmeasured(f"no round trip was made beside {waiting:,} waiting tasks")
             trips[waiting] += course.trips
             starved[waiting] += course.starved
         for (workers, producers), found in together.items():
@@ -89,7 +91,7 @@ def measure(shop: Workshop, scale: Scale, say: Callable[[str], None]) -> dict[st
                 "waiting": waiting,
                 "tasks_per_second": round(statistics.median(rates[waiting])),
                 "trip_median": round(statistics.median(trips[waiting]), 6),
-                "trip_p99": round(sorted(trips[waiting])[int(0.99 * len(trips[waiting]))], 6),
+                "trip_p99": round(share_of(trips[waiting], 0.99), 6),
                 "rounds": [round(rate) for rate in rates[waiting]],
                 "trips": len(trips[waiting]),
                 "starved": starved[waiting],
@@ -108,6 +110,11 @@ def measure(shop: Workshop, scale: Scale, say: Callable[[str], None]) -> dict[st
     }
 
 
+def share_of(values: list[float], share: float) -> float:
+    """Return the value that ``share`` of the values do not exceed; 0 of none."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+
+
 class Course(NamedTuple):
     """What a worker showed beside a backlog."""
 
@@ -117,6 +124,11 @@ class Course(NamedTuple):
     """Seconds of urgent round trips."""
     starved: int
     """Looks at which nothing waited: the machine was too busy to post in time, and the worker would have been faster."""
+
+
+def piece_of(waiting: int) -> int:
+    """Return how many tasks are posted at once when fewer than ``waiting`` wait: half of them, but at least one."""
+    return max(1, min(waiting // 2, AT_ONCE))
 
 
 def with_waiting(one: Urgent, waiting: int, scale: Scale) -> Course:
@@ -130,7 +142,7 @@ def with_waiting(one: Urgent, waiting: int, scale: Scale) -> Course:
         seen = stack.enter_context(closing(ResultsFollower(folder)))
         queue = stack.enter_context(closing(Journal(Folder(folder).queue())))
         stack.enter_context(one.workers(folder))
-        posted, piece, starved = waiting, min(waiting // 2, AT_ONCE), 0
+        posted, piece, starved = waiting, piece_of(waiting), 0
 
         def ended() -> int:
             nonlocal posted, starved

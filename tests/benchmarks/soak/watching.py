@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pmtq.sealing import SEAL_BYTES
+from tests.benchmarks.plots import share_of
 from tests.benchmarks.soak.growth import Watched
 from tests.benchmarks.svg import Axis, Chart, Line
 
@@ -132,11 +133,6 @@ def sizes_of(folder: Path) -> tuple[dict[str, float], int]:
                 sizes[kind_of(path.relative_to(folder).as_posix())] += path.stat().st_size
                 count += 1
     return {kind: round(sizes[kind] / 1e6, 3) for kind in KINDS}, count
-
-
-def share_of(values: list[float], share: float) -> float:
-    """Return the value that ``share`` of the values do not exceed; 0 of none."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
 
 
 class Watcher:
