@@ -87,7 +87,8 @@ def soak(shop: Workshop, terms: Terms, say: Callable[[str], None], keep: Callabl
                 every=0.05,
             )
             note = watcher.look()
-            if all(one.poll() is None for one in clients):  # what they no longer do all together is another thing
+            # What they no longer do all together is another thing, and who is just ending has no memory any more.
+            if not watcher.over and all(one.poll() is None for one in clients):
                 run.notes.append(note)
             run = run._replace(troubles=watcher.troubles, done=watcher.done)
             keep(run)
