@@ -124,10 +124,6 @@ class QueueReader:
         """Return a record that was handed out before, from its place; None if something else stands there now."""
         return self._scanner.read_again(self.journal.read_bytes(start, end - start), task_id)
 
-    def at_end(self) -> bool:
-        """Say whether every byte of the file has been handed out."""
-        return not self.unread()
-
     def position(self) -> int:
         """Return the offset behind the last record that was handed out."""
         return self._items[0].start if self._items else self._offset

@@ -48,11 +48,11 @@ def test_each_record_is_handed_out_once_in_file_order(reader, path):
 def test_a_missing_file_has_no_records_and_is_read_once_it_is_there(tmp_path):
     reader = QueueReader(Journal(tmp_path / "queue.jsonl"))
     reader.rewind(0)
-    before = (ids(reader), reader.unread(), reader.at_end(), reader.is_another_file())
+    before = (ids(reader), reader.unread(), reader.is_another_file())
 
     add(tmp_path / "queue.jsonl", line("a"))
 
-    assert before == ([], 0, True, False)
+    assert before == ([], 0, False)
     assert reader.is_another_file()
     reader.rewind(0)
     assert ids(reader) == ["a"]
@@ -73,7 +73,7 @@ def test_the_position_is_behind_what_was_handed_out_not_behind_what_was_decoded(
     next(walk)
 
     assert reader.position() == len(line("a"))
-    assert (reader.unread(), reader.at_end()) == (len(line("b")), False)
+    assert reader.unread() == len(line("b"))
 
 
 def test_a_file_longer_than_a_piece_is_read_whole(reader, path):
