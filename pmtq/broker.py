@@ -26,7 +26,7 @@ class Broker:
     def publish(self, record: TaskRecord, queue: str = DEFAULT_QUEUE, *, durable: bool = False) -> None:
         """Append one record to ``queue``; see ``Journal.append`` for ``durable`` and for what it raises."""
         line = _line(record)
-        journal = self._files.get((queue, record.priority)) or self._open(queue, record.priority)
+        journal = self._files.get((queue, record.priority)) or self._open(queue, record.priority)  # `_file`, for speed
         journal.append(line, durable=durable)
 
     def publish_all(self, calls: Iterable[tuple[TaskRecord, str, bool]]) -> None:
