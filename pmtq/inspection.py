@@ -322,8 +322,9 @@ class View:
             return "the next worker that looks gathers the values" if record.function == GATHER else ""
         first, more = missing[0], len(missing) - 1
         if record.after_failure:
-            return f"it runs only if task {first} fails" + (f", or one of {more:,} others" if more else "")
-        return f"task {first} and {more:,} others have not ended yet" if more else f"task {first} has not ended yet"
+            others = ", or another one" if more == 1 else f", or one of {more:,} others" if more else ""
+            return f"it runs only if task {first} fails{others}"
+        return f"task {first} and {more:,} more have not ended yet" if more else f"task {first} has not ended yet"
 
     def _who_has(self, held: StateRecord) -> str:
         if held.task_id not in self._held:
@@ -364,7 +365,8 @@ class View:
         if name.startswith(PAUSE):
             what, whose = name.split(" ", 2)[1:]
             option = "-Q" if what == "queue" else "-T"
-            return f"the {what} {whose} is paused since {self.ledger.controls[name].at}: pmtq resume {option} {whose}"
+            at = self.ledger.controls[name].at  # not in a line that somebody has typed
+            return f"the {what} {whose} is paused{f' since {at}' if at else ''}: pmtq resume {option} {whose}"
         if name.startswith(RATE):
             rate = self.ledger.controls[f"{RATE_LIMIT} {record.function}"].result
             return f"the rate limit {rate} lets the next {record.function} start at {timestamp(gates.opens(name))}"

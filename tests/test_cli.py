@@ -382,7 +382,7 @@ def test_result_shows_the_workflow_as_a_tree_and_of_many_alike_the_first_few(run
     said = run("result", "z", "--tree")
 
     assert said.out.splitlines()[-14:] == [
-        "waits     task h0 and 11 others have not ended yet",
+        "waits     task h0 and 11 more have not ended yet",
         "begin a SUCCESS",
         *(f"  each {one} PENDING" for one in header[:10]),
         "  … and 2 more of these",

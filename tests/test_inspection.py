@@ -268,6 +268,38 @@ def test_what_a_person_holds_back_is_told_with_the_way_to_let_it_go(folder, post
     assert why(folder, "t") == ("PENDING", reason)
 
 
+@pytest.mark.parametrize(("control", "option"), [("queue celery", "-Q celery"), ("task tasks.add", "-T tasks.add")])
+def test_a_pause_that_somebody_typed_without_its_time_is_told_without_one(folder, post, states, lives, control, option):
+    lives()
+    post("t")
+    states(StateRecord(control=f"pause {control}", result=True))
+
+    assert why(folder, "t") == ("PENDING", f"the {control} is paused: pmtq resume {option}")
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [
+        (1, "task a0 has not ended yet"),
+        (2, "task a0 and 1 more have not ended yet"),
+        (1_002, "task a0 and 1,001 more have not ended yet"),
+    ],
+)
+def test_what_a_task_waits_for_is_told_by_one_name_and_a_number(folder, post, lives, count, reason):
+    lives()
+    post("t", after=[f"a{number}" for number in range(count)])
+
+    assert why(folder, "t") == ("PENDING", reason)
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (2, ", or another one"), (3, ", or one of 2 others")])
+def test_what_runs_after_a_failure_is_told_by_whose(folder, post, lives, count, more):
+    lives()
+    post("t", after_failure=[f"a{number}" for number in range(count)])
+
+    assert why(folder, "t") == ("PENDING", f"it runs only if task a0 fails{more}")
+
+
 def test_a_rate_limit_is_told_with_the_time_of_the_next_start(folder, post, states, lives):
     lives()
     post("t")
