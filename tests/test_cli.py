@@ -51,6 +51,7 @@ def test_help_explains_a_command_and_a_command_within_a_command(run):
 @pytest.mark.parametrize(
     ("arguments", "paragraph"),
     [
+        (["dead", "nope"], "pmtq dead: got unexpected extra argument (nope). All options: pmtq dead --help\n"),
         (["wroker"], "pmtq: there is no command 'wroker'. Did you mean 'pmtq worker'? All options: pmtq --help\n"),
         (
             ["inspect", "actve"],

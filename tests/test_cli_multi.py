@@ -134,7 +134,7 @@ def test_names_expand_and_get_say_what_would_be(run, web):
     [
         (["start"], "pmtq multi start: which workers? Name them, or say how many, such as 3. All options: pmtq multi start --help\n"),
         (["get", "x", "1"], "pmtq multi get: there is no worker 'x' among celery1@web. All options: pmtq multi get --help\n"),
-        (["expand"], "pmtq multi expand: what is to be expanded? pmtq multi expand %n.pid 3 All options: pmtq multi expand --help\n"),
+        (["expand"], "pmtq multi expand: what is to be expanded? pmtq multi expand %n.pid 3. All options: pmtq multi expand --help\n"),
         (["strat", "3"], "pmtq multi: there is no command 'strat'. Did you mean 'pmtq multi start'? All options: pmtq multi --help\n"),
     ],
 )  # fmt: skip
@@ -150,6 +150,11 @@ def test_mutli_is_taken_for_a_slip(run):
     assert run("mutli", "start", "2").err == (
         "pmtq: there is no command 'mutli'. Did you mean 'pmtq multi'? All options: pmtq --help\n"
     )
+
+
+@pytest.mark.parametrize("group", ["multi", "schedule", "inspect", "control"])
+def test_a_group_of_commands_alone_shows_its_help(run, group):
+    assert run(group) == run(group, "--help")
 
 
 def test_help_is_the_same_with_and_without_dashes(run):

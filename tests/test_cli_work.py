@@ -188,11 +188,11 @@ def test_a_pool_that_needs_a_package_says_which(run, here, monkeypatch, pool):
         ("--step -D", "--step is for a terminal, and -D leaves it. Leave one of them out."),
         (
             "--autoscale x",
-            "invalid value for '--autoscale': 'x' is not the most and the fewest processes, such as 10,3",
+            "invalid value for '--autoscale': 'x' is not the most and the fewest processes, such as 10,3.",
         ),
         (
             "--autoscale 0,0",
-            "invalid value for '--autoscale': '0,0' is not the most and the fewest processes, such as 10,3",
+            "invalid value for '--autoscale': '0,0' is not the most and the fewest processes, such as 10,3.",
         ),
     ],
 )

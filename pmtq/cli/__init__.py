@@ -78,7 +78,8 @@ def _paragraph(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "pmtq"
         message = error.format_message()
-        return path, f"{message[:1].lower()}{message[1:]} All options: {path} --help", MISUSE
+        stop = "" if message.endswith((".", "?", "!")) else "."  # click sets none
+        return path, f"{message[:1].lower()}{message[1:]}{stop} All options: {path} --help", MISUSE
     if isinstance(error, click.ClickException):
         return "pmtq", error.format_message(), error.exit_code
     if isinstance(error, click.Abort | KeyboardInterrupt):

@@ -58,7 +58,14 @@ _SENTENCE = 200
 
 
 class Commands(click.Group):
-    """A group that knows what a misspelt sub-command was meant to be."""
+    """A group that knows what a misspelt sub-command was meant to be, and alone shows its help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Show the help where nothing else was typed; click would make that an error."""
+        if not args and not self.invoke_without_command:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
