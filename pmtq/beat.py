@@ -301,7 +301,8 @@ class Scheduler:
     def _take_in(self, entries: dict[str, Entry]) -> None:
         """Plan the entries anew, and write into them what is planned."""
         for name in [name for name, entry in entries.items() if entry.made_by == "code" and name not in self._tasks]:
-            del entries[name]  # it has left the code
+            del entries[name]
+            logger.info("%s is no longer in the code, and was removed from %s", name, self.timetable.path)
         known = {name: entry.schedule for name, entry in (entries | self.entries).items()}
         take_in(entries, self._tasks)
         self._plans, self._next = {}, {}

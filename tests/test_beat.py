@@ -485,7 +485,8 @@ def test_a_clock_that_is_set_back_a_little_makes_no_run_come_twice(app, add, sta
     assert [sent for sent, _ in posted(app)] == ["07:00:10", "07:00:20"]
 
 
-def test_an_entry_that_left_the_code_is_dropped_and_one_made_by_hand_stays(app, add, start):
+def test_an_entry_that_left_the_code_is_dropped_and_one_made_by_hand_stays(app, add, start, caplog):
+    caplog.set_level(logging.INFO)
     app.add_periodic_task(10, add, (1, 2), name="old")
     start()
     with timetable_of(app).change() as found:
@@ -495,6 +496,9 @@ def test_an_entry_that_left_the_code_is_dropped_and_one_made_by_hand_stays(app, 
 
     assert list(start().entries) == ["mine", "new"]
     assert list(entries(app)) == ["mine", "new"]
+    assert [record.getMessage() for record in caplog.records if record.name == "pmtq.beat"] == [
+        f"old is no longer in the code, and was removed from {timetable_of(app).path}"
+    ]
 
 
 def test_of_an_entry_of_the_code_the_code_says_what_runs_and_the_file_whether(app, add, start):
