@@ -18,7 +18,8 @@ from pmtq.timetable import Entry, Timetable
 from tests.support import Run, eventually, read_lines
 
 START = "2027-01-01T07:00:00Z"
-NONE_RUNS = "No scheduler is running. Start one: pmtq beat -A tasks"
+NONE_RUNS = "No scheduler is running. Start one: pmtq beat -A MODULE (the one in which the schedule stands)"
+NONE_RUNS_IT = "No scheduler is running. Start one: pmtq beat -A planned"
 PLANNED = """
 from pmtq import PMTQ
 
@@ -71,7 +72,7 @@ def test_entries_of_the_code_are_shown_before_a_scheduler_ever_ran(run: Run, her
         f"{here.path}/schedule.json, and no scheduler runs\n\n"
         "NAME  TASK               WHEN                          LAST RUN  NEXT RUN  STATE\n"
         "sum   planned.add [2,3]  at 07:00 on Monday to Friday  -         -         code\n\n"
-        f"{NONE_RUNS}\n"
+        f"{NONE_RUNS_IT}\n"
     )
     assert not here.path.exists()
 
@@ -204,13 +205,13 @@ def test_an_entry_of_the_code_can_be_overridden_and_paused_and_not_removed(run: 
         "ImproperlyConfigured: the entry 'sum' stands in the code, which would bring it back. Nothing was removed. Take it "
         "out there, or: pmtq schedule pause sum\n"
     )
-    assert paused.out == f"sum: paused. {NONE_RUNS}\n"
+    assert paused.out == f"sum: paused. {NONE_RUNS_IT}\n"
     assert over.out == (
         "sum runs planned.add every 1 h. It stands in the code too; what was said here counts, until you remove it. "
-        f"{NONE_RUNS}\n"
+        f"{NONE_RUNS_IT}\n"
     )
     assert (overridden.schedule, overridden.made_by, overridden.paused) == ("every 1 h", "hand", True)
-    assert back.out == f"sum: removed. What the code says about sum counts again. {NONE_RUNS}\n"
+    assert back.out == f"sum: removed. What the code says about sum counts again. {NONE_RUNS_IT}\n"
 
 
 @pytest.mark.usefixtures("planned")
@@ -222,7 +223,7 @@ def test_a_look_with_another_module_drops_nothing_that_stands_in_the_code_of_the
 
     said = run("schedule", "pause", "other sum", "-A", "other").out
 
-    assert said == f"other sum: paused. {NONE_RUNS}\n"
+    assert said == f"other sum: paused. {NONE_RUNS_IT.replace('planned', 'other')}\n"
     assert {name: entry.paused for name, entry in timetable.read().items()} == {"sum": True, "other sum": True}
 
 

@@ -22,7 +22,7 @@ from pmtq import clock
 from pmtq.app import PMTQ
 from pmtq.beat import declared, send, take_in, timetable_of, words_of
 from pmtq.cli.commands import Commands
-from pmtq.cli.options import client_app, takes_app
+from pmtq.cli.options import app_name, client_app, takes_app
 from pmtq.cli.send import call_arguments, number_or_text
 from pmtq.cli.text import arguments, as_json, duration, table, visible
 from pmtq.disk import read_file
@@ -33,7 +33,6 @@ from pmtq.schedules import from_text
 from pmtq.timetable import Entry, Missed, Timetable, parse_time
 
 F = TypeVar("F", bound=Callable[..., Any])
-_START_ONE = "Start one: pmtq beat -A tasks"
 
 
 @click.group("schedule", cls=Commands)
@@ -116,7 +115,7 @@ def list_(*, filename: str | None, wants_json: bool) -> None:
     else:
         click.echo("Nothing is planned. Plan something: pmtq schedule add NAME TASK every 10 min")
     if not who:
-        click.echo(f"\nNo scheduler is running. {_START_ONE}")
+        click.echo(f"\n{visible(_none_runs())}")
 
 
 def _as_object(entry: Entry) -> dict[str, Any]:
@@ -304,4 +303,9 @@ def _found(entries: dict[str, Entry], names: Any) -> list[Entry]:
 
 
 def _say(desk: Desk, what: str) -> None:
-    click.echo(visible(what if desk.scheduler() else f"{what} No scheduler is running. {_START_ONE}"))
+    click.echo(visible(what if desk.scheduler() else f"{what} {_none_runs()}"))
+
+
+def _none_runs() -> str:
+    module = app_name() or "MODULE (the one in which the schedule stands)"
+    return f"No scheduler is running. Start one: pmtq beat -A {module}"
