@@ -151,7 +151,7 @@ def test_without_an_app_it_says_what_to_write(run: Run) -> None:
         "",
         (
             "ImproperlyConfigured: the scheduler needs the code that says what is to be run when, and no -A says where it is. "
-            "Nothing was started. Name your module: pmtq beat -A tasks\n"
+            "There is an app in tasks.py: pmtq beat -A tasks\n"
         ),
     )
 

@@ -66,6 +66,19 @@ def test_kill_ends_a_worker_at_once(pmtq, project, here):
     assert (is_alive(pid), list(project.glob("*.pid"))) == (False, [])
 
 
+@pytest.mark.parametrize("command", ["start", "restart"])
+def test_workers_without_an_app_are_told_once_where_one_is_and_none_is_touched(run, web, project, command):
+    (project / "celery1.pid").write_text("0")
+
+    assert run("multi", command, "3", "-c", "2") == Said(
+        1,
+        "",
+        "ImproperlyConfigured: a worker needs the code of your tasks, and no -A says where it is. There is an app in "
+        f"tasks.py: pmtq multi {command} 3 -c 2 -A tasks\n",
+    )
+    assert (project / "celery1.pid").exists()
+
+
 def test_a_worker_that_does_not_come_up_says_why(pmtq, project):
     said = pmtq("multi", "start", "one", "-A", "tsks")
 

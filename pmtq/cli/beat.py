@@ -19,9 +19,8 @@ from pmtq.cli import background
 from pmtq.cli.banner import show_rows
 from pmtq.cli.logs import Style, set_up
 from pmtq.cli.nodes import expanded
-from pmtq.cli.options import Grouped, as_a_service, given_app, in_group, is_quiet, loglevel, takes_app
+from pmtq.cli.options import Grouped, as_a_service, in_group, is_quiet, loglevel, required_app, takes_app
 from pmtq.cli.text import visible
-from pmtq.exceptions import ImproperlyConfigured
 
 F = TypeVar("F", bound=Callable[..., Any])
 _LOG, _PID = "beat.log", "beat.pid"
@@ -74,12 +73,7 @@ def beat(
 
     up = background.detach() if detach else None
     background.drop_privileges(uid, gid, umask)
-    app = given_app()
-    if app is None:
-        raise ImproperlyConfigured(
-            "the scheduler needs the code that says what is to be run when, and no -A says where it is. Nothing was "
-            "started. Name your module: pmtq beat -A tasks"
-        )
+    app = required_app("the scheduler needs the code that says what is to be run when")
     name = expanded(hostname, f"beat@{socket.gethostname()}")
     logfile = str(Path(logfile or (_LOG if detach else "")).absolute()) if logfile or detach else ""
     service = Service(app, max_interval, schedule)

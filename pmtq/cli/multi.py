@@ -24,7 +24,7 @@ from pmtq.cli.background import LOG, PID, is_alive, pid_in
 from pmtq.cli.cluster import Node, Wanted, understood
 from pmtq.cli.commands import Commands
 from pmtq.cli.nodes import expanded
-from pmtq.cli.options import app_name, be_quiet, broker_url, is_quiet
+from pmtq.cli.options import CODE_OF_TASKS, app_name, be_quiet, broker_url, is_quiet, without_app
 from pmtq.cli.text import counted, visible_lines
 from pmtq.cli.work import worker
 
@@ -67,6 +67,7 @@ def _command(name: str) -> Callable[[Callable[[tuple[str, ...]], int | None]], c
 def start(arguments: tuple[str, ...]) -> int:
     """Start the workers; each counts as started when it is up."""
     nodes = _nodes(arguments)
+    _require_app(nodes, arguments)
     _say(f"Starting {counted(len(nodes), 'worker')}")
     return _worst([_started(node) for node in nodes])
 
@@ -90,6 +91,7 @@ def restart(arguments: tuple[str, ...]) -> int:
     """Stop them, wait until they have ended, and start them again, with these options."""
     number, arguments = _signal(arguments)
     nodes = _nodes(arguments)
+    _require_app(nodes, arguments)
     _stopped(nodes, number, None)
     _say(f"Starting {counted(len(nodes), 'worker')}")
     return _worst([_started(node) for node in nodes])
@@ -156,6 +158,12 @@ def _nodes(arguments: Sequence[str]) -> list[Node]:
             wanted.shared.setdefault(parameter, (option, value))
     _obey_own_options(wanted)
     return wanted.nodes(PID, LOG)
+
+
+def _require_app(nodes: list[Node], arguments: Sequence[str]) -> None:
+    """Raise ``ImproperlyConfigured`` if a worker gets no ``-A``: once for all, and before anything is stopped."""
+    if not all(node.value("app") for node in nodes):
+        raise without_app(CODE_OF_TASKS, arguments)
 
 
 def _obey_own_options(wanted: Wanted) -> None:

@@ -11,7 +11,8 @@ It does not know the commands.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from pmtq.folder import DEFAULT_QUEUE, DEFAULT_URL, Folder, priority_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 _APP, _BROKER, _BACKEND, _CONFIG, _QUIET = "pmtq.app", "pmtq.broker", "pmtq.backend", "pmtq.config", "pmtq.quiet"
+CODE_OF_TASKS = "a worker needs the code of your tasks"
 _GLOBAL_KEYS, _TOLD = {_APP, _BROKER, _BACKEND, _CONFIG, _QUIET}, "pmtq.told"
 
 
@@ -212,17 +214,21 @@ def _say_that_it_begins(app: PMTQ) -> None:
         signals.user_preload_options.send(context.command, app=app, options=given | context.params)
 
 
-def required_app() -> PMTQ:
-    """Return the app that ``-A`` names; raises ``ImproperlyConfigured`` without one."""
-    from pmtq.cli.finding import suggested_app
-
+def required_app(what: str) -> PMTQ:
+    """Return the app that ``-A`` names; raises ``ImproperlyConfigured`` without one, which says ``what`` needs it."""
     if app := given_app():
         return app
+    raise without_app(what)
+
+
+def without_app(what: str, arguments: Sequence[str] = ()) -> ImproperlyConfigured:
+    """Return the error of a command that needs an app, ``what`` for, and that was typed without one."""
+    from pmtq.cli.finding import suggested_app
+
     found = suggested_app(Path.cwd())
-    what = (
-        f"There is an app in {found}.py: pmtq worker -A {found}" if found else "Name your module: pmtq worker -A tasks"
-    )
-    raise ImproperlyConfigured(f"a worker needs the code of your tasks, and no -A says where it is. {what}")
+    head = f"There is an app in {found}.py" if found else "Name your module"
+    typed = shlex.join([*click.get_current_context().command_path.split(), *arguments])
+    return ImproperlyConfigured(f"{what}, and no -A says where it is. {head}: {typed} -A {found or 'tasks'}")
 
 
 def client_app() -> PMTQ:

@@ -27,6 +27,7 @@ from pmtq.cli.finding import Tasks, import_module, main_module
 from pmtq.cli.logs import Style, set_up
 from pmtq.cli.nodes import expanded
 from pmtq.cli.options import (
+    CODE_OF_TASKS,
     Grouped,
     app_name,
     as_a_service,
@@ -202,7 +203,7 @@ def _refuse_what_is_at_odds(asked: Wishes, *, reload: bool, detach: bool) -> Non
 
 def _run(asked: Wishes, up: Callable[[str], None] | None) -> None:
     """Start the worker and return when it has ended; ``up`` is called when it goes to work in the background."""
-    app = required_app()
+    app = required_app(CODE_OF_TASKS)
     for name in names_in(asked.include):
         import_module(name)
     app.finalize()
