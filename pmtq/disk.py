@@ -87,19 +87,21 @@ def require_folder(path: Path) -> None:
             raise _unsafe(path, "a link or a file, and should be a folder")
 
 
-def open_file(path: Path, *, write: bool = True, create: bool = True) -> int:
+def open_file(path: Path, *, write: bool = True, create: bool = True, is_new: bool = False) -> int:
     """Open ``path`` for reading and appending and return the descriptor, which child programs do not inherit.
 
-    Raises ``FileNotFoundError`` when it is missing and ``create`` is false, ``UnsafeFile`` when it is not a plain
-    file of ours, ``OperationalError`` for anything else the system refuses.
+    Raises ``FileNotFoundError`` when it is missing and ``create`` is false, ``FileExistsError`` when ``is_new`` and anything
+    has that name, ``UnsafeFile`` when it is not a plain file of ours, ``OperationalError`` for anything else the system refuses.
     """
     flags = _SAFE | _BINARY | (os.O_RDWR | os.O_APPEND if write else os.O_RDONLY) | (os.O_CREAT if create else 0)
     try:
-        descriptor = os.open(path, flags, FILE_MODE)
+        descriptor = os.open(path, flags | (os.O_EXCL if is_new else 0), FILE_MODE)
     except FileNotFoundError:
         if create:
             make_folder(path.parent)
-            return open_file(path, write=write, create=create)
+            return open_file(path, write=write, create=create, is_new=is_new)
+        raise
+    except FileExistsError:
         raise
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:

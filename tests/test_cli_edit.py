@@ -8,10 +8,15 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from pmtq import disk
+from pmtq.cli import edit
+from pmtq.editing import Draft
 from pmtq.journal import Journal
 from tests.support import Said, eventually, post_by_hand, read_lines
 
@@ -144,6 +149,26 @@ def test_what_an_edit_before_has_left_is_not_written_over(run, here, editor):
         f"queue.1.jsonl in {here.edits}: open in another terminal, or left by an edit before this one"
     )
     assert [(here.edits / name).read_text() for name in copies(here)] == ["first\n", "second\n"]
+
+
+def test_two_edits_in_the_same_moment_get_a_copy_each(here, monkeypatch):
+    """With one between them, a record without an id stood in it twice, and was posted twice."""
+    post_by_hand(here, '{"function":"tasks.add"}\n')
+    meeting, make_folder = threading.Barrier(2), disk.make_folder
+
+    def make_together(folder):
+        make_folder(folder)
+        meeting.wait(10)
+
+    monkeypatch.setattr(disk, "make_folder", make_together)
+    drafts = [Draft(here, "celery") for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda one: edit._new_copy(here, one), drafts))
+
+    assert sorted(path.name for path in made) == ["queue.1.jsonl", "queue.2.jsonl"]
+    assert [path.read_text() for path in made] == ['{"function":"tasks.add"}\n'] * 2
+    for one in drafts:
+        one.close()
 
 
 def test_an_editor_that_fails_without_having_saved_leaves_nothing(run, here, editor):

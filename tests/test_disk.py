@@ -388,3 +388,13 @@ def test_renaming_replaces_what_had_the_name(opened, path):
 
     assert target.read_bytes() == b"new\n"
     assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_that_is_to_be_new_is_refused_where_anything_has_its_name(path, kind):
+    path.parent.mkdir(exist_ok=True)
+    path.touch(0o600) if kind == "file" else path.symlink_to("nowhere")
+
+    with pytest.raises(FileExistsError):
+        disk.open_file(path, is_new=True)
+    assert (path.is_symlink(), path.exists()) == (kind == "link", kind == "file")

@@ -8,6 +8,7 @@ It does not know how the copy becomes the queue: that is ``pmtq.editing``, which
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import shutil
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -75,12 +76,7 @@ def _file_name(folder: Folder, queue: str) -> str:
 
 def _new_copy(folder: Folder, draft: Draft) -> Path:
     """Write the copy, under a name that nothing has, so that what an edit before has left stays."""
-    stem, number = folder.queue(draft.queue).stem, 1
-    while (copy := folder.edits / f"{stem}.{number}.jsonl").exists():
-        number += 1
-    folder.make()
-    disk.make_folder(folder.edits)
-    descriptor = disk.open_file(copy)
+    copy, descriptor = _new_file(folder, folder.queue(draft.queue).stem)
     try:
         if draft.text:
             disk.append(descriptor, draft.text, copy, 0)
@@ -90,6 +86,17 @@ def _new_copy(folder: Folder, draft: Draft) -> Path:
     finally:
         os.close(descriptor)
     return copy
+
+
+def _new_file(folder: Folder, stem: str) -> tuple[Path, int]:
+    """Make the file with the lowest number that nobody has, also if another edit looks for one at this moment; open it."""
+    folder.make()
+    disk.make_folder(folder.edits)
+    for number in itertools.count(1):
+        path = folder.edits / f"{stem}.{number}.jsonl"
+        with suppress(FileExistsError):
+            return path, disk.open_file(path, is_new=True)
+    raise AssertionError  # the numbers do not end
 
 
 @contextmanager
