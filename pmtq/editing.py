@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pmtq.exceptions import LockHeld, PmtqError
@@ -33,7 +33,7 @@ from pmtq.scan import DERIVED_ID, Fault, Item, Scanner, own_id, with_task_id
 from pmtq.sealing import PATIENCE, generation, replace
 
 TRIES = 100
-"""So often the queue's lock is tried for, each time with ``PATIENCE``; workers go on in between."""
+"""So often the two locks are tried for, each time with ``PATIENCE``; workers go on in between, and Ctrl-C ends it."""
 _PAUSE = 0.02
 """Seconds between two tries."""
 _READINGS = 5
@@ -122,9 +122,10 @@ class Draft:
                 lines.setdefault(entry.task_id, line)
         return slips
 
-    def put(self, text: bytes, now: float) -> Outcome:
+    def put(self, text: bytes, now: float, begin: Callable[[], object] = lambda: None) -> Outcome:
         """Put ``text``, in which ``check`` has found nothing, in the place of what was read.
 
+        ``begin`` is called when the waiting is over, before anything is changed: from there on nothing should break it off.
         Raises ``NotEditedError`` or ``LockHeld``: then nothing was changed, and the same text may be put again.
         """
         entries = list(self._entries(_ended(text)))
@@ -132,9 +133,10 @@ class Draft:
         self._follower.sync()  # most of what must be on the disk, before anybody waits for a lock
         for _ in range(TRIES):
             try:
-                with self._follower.hold() as ledger:
+                with self._follower.hold(PATIENCE) as ledger:
                     self._follower.sync()
                     with self._reader.journal.hold(PATIENCE):
+                        begin()
                         return self._merge(entries, ledger, now)
             except LockHeld as error:
                 held = error

@@ -59,11 +59,14 @@ class Follower:
         self._offset = 0
 
     @contextmanager
-    def hold(self) -> Iterator[Ledger]:
-        """Hold the lock of the results; the ledger knows every line of them until it is let go."""
+    def hold(self, patience: float | None = None) -> Iterator[Ledger]:
+        """Hold the lock of the results; the ledger knows every line of them until it is let go.
+
+        Raises ``LockHeld`` if somebody else still has it after ``patience`` seconds; None waits for ever.
+        """
         self.folder.make()
         self.look()
-        with self._results.hold():
+        with self._results.hold(patience):
             self._catch_up()
             yield self.ledger
 

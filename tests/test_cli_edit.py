@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pmtq import disk
+from pmtq import disk, editing
 from pmtq.cli import edit
 from pmtq.editing import Draft
+from pmtq.holder import holder_of
 from pmtq.journal import Journal
 from tests.support import Said, eventually, post_by_hand, read_lines
 
@@ -311,12 +312,13 @@ class Terminal:
     def shows(self, text):
         """Wait until the text was shown."""
 
-        def look():
-            with contextlib.suppress(OSError):  # nothing new, or nobody is there any more
-                self.said += os.read(self.screen, 65536).decode()
-            return text in self.said
+        assert eventually(lambda: self.has_shown(text), 20), self.said
 
-        assert eventually(look, 20), self.said
+    def has_shown(self, text):
+        """Say whether the text was shown by now."""
+        with contextlib.suppress(OSError):  # nothing new, or nobody is there any more
+            self.said += os.read(self.screen, 65536).decode()
+        return text in self.said
 
     def type(self, text):
         """Type on the keyboard."""
@@ -382,6 +384,60 @@ def test_ctrl_c_that_ends_the_editor_changes_nothing_and_keeps_what_was_saved(he
 
     assert (terminal.status(), here.queue().read_text()) == (1, ONE)
     assert (here.edits / "queue.1.jsonl").read_text() == ONE + "saved\n"
+
+
+def test_ctrl_c_ends_the_wait_for_a_lock_and_keeps_what_was_written(here, editor):
+    post_by_hand(here, ONE)
+    editor('sed -i s/1,2/7,7/ "$1"; echo saved')
+    journal = Journal(here.results)
+    with journal.hold():
+        terminal = Terminal()
+        terminal.shows("saved")
+        told = f"interrupted. Nothing was changed. What you have written is kept in {here.edits}/queue.1.jsonl."
+
+        for _ in range(20):  # the first may still be the editor's
+            terminal.type("\x03")
+            if eventually(lambda: terminal.has_shown(told), 1):
+                break
+
+    assert (told in terminal.said, "is held by" in terminal.said) == (True, False), terminal.said
+    assert (terminal.status(), here.queue().read_text()) == (1, ONE)
+    assert (here.edits / "queue.1.jsonl").read_text() == ONE.replace("1,2", "7,7")
+
+
+def test_who_keeps_a_lock_is_named_and_what_was_written_is_kept(run, here, editor, monkeypatch):
+    monkeypatch.setattr(editing, "TRIES", 2)
+    post_by_hand(here, ONE)
+    editor('sed -i s/1,2/7,7/ "$1"')
+    journal = Journal(here.results)
+
+    with journal.hold():
+        said = run("edit")
+        who = holder_of(journal._lock_descriptor)
+
+    assert said == Said(
+        1,
+        "",
+        f"EditorFailedError: {journal.lock_path} is held by {who}. Nothing was changed. See who: lsof {journal.lock_path}\nWhat "
+        f"you have written is kept in {here.edits}/queue.1.jsonl. Open the queue again and take over from there what you need: "
+        "pmtq edit\n",
+    )
+    assert (here.queue().read_text(), copies(here)) == (ONE, ["queue.1.jsonl"])
+
+
+def test_ctrl_c_while_it_is_put_in_place_breaks_nothing_off(run, here, editor, monkeypatch):
+    post_by_hand(here, ONE)
+    editor('sed -i s/1,2/7,7/ "$1"')
+    replace = editing.replace
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return replace(*arguments)
+
+    monkeypatch.setattr(editing, "replace", interrupted)
+
+    assert run("edit").out.splitlines()[0] == "queue.jsonl: 1 changed"
+    assert (read_lines(here.queue())[0]["params"], copies(here)) == ([7, 7], [])
 
 
 def test_a_kill_while_the_editor_is_open_changes_nothing(here, editor):

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -57,10 +57,11 @@ def edit(*, queue: str) -> None:
     draft = Draft(folder, _file_name(folder, queue))
     try:
         copy = _new_copy(folder, draft)
-        with _keeping(copy, draft):
-            _say_what_is_shown(draft, copy, folder)
-            outcome = _edited(draft, copy)
-        disk.remove(copy)
+        with ExitStack() as merging:
+            with _keeping(copy, draft):
+                _say_what_is_shown(draft, copy, folder)
+                outcome = _edited(draft, copy, merging)
+            disk.remove(copy)
     finally:
         draft.close()
     click.echo("nothing was changed" if outcome is None else _told(outcome, draft, folder))
@@ -106,11 +107,12 @@ def _keeping(copy: Path, draft: Draft) -> Iterator[None]:
         yield
     except (PmtqError, KeyboardInterrupt, click.Abort) as error:
         what = str(error) if isinstance(error, PmtqError) else "interrupted. Nothing was changed."
+        end = " " if what.endswith(".") else "\n"  # behind something to type no full stop, and nothing else
         if _read(copy) in {draft.text, None}:
             disk.remove(copy)
             raise EditorFailedError(what) from error
         raise EditorFailedError(
-            f"{what} What you have written is kept in {copy}. Open the queue again and take over from there what you need: "
+            f"{what}{end}What you have written is kept in {copy}. Open the queue again and take over from there what you need: "
             f"pmtq edit{'' if draft.queue == DEFAULT_QUEUE else f' {draft.queue}'}"
         ) from error
 
@@ -124,8 +126,11 @@ def _say_what_is_shown(draft: Draft, copy: Path, folder: Folder) -> None:
         click.echo(f"{counted(draft.left_out, 'record')} of tasks that have ended are not shown", err=True)
 
 
-def _edited(draft: Draft, copy: Path) -> Outcome | None:
-    """Have the person edit until it can be put in place; return what came of it, None if nothing was changed."""
+def _edited(draft: Draft, copy: Path, merging: ExitStack) -> Outcome | None:
+    """Have the person edit until it can be put in place; return what came of it, None if nothing was changed.
+
+    Ctrl-C ends the wait for a lock. From the moment when the locks are ours until ``merging`` is left it does nothing.
+    """
     while True:
         _open_in_editor(copy)
         text = _read(copy)
@@ -135,9 +140,9 @@ def _edited(draft: Draft, copy: Path) -> Outcome | None:
             problem = _shown(slips, copy)
         else:
             try:
-                with _uninterrupted():
-                    return draft.put(text, time.time())
+                return draft.put(text, time.time(), lambda: merging.enter_context(_uninterrupted()))
             except (NotEditedError, LockHeld) as error:
+                merging.close()
                 problem = str(error)
         if not sys.stdin.isatty():
             raise EditorFailedError(problem)
