@@ -27,7 +27,7 @@ from pmtq.reader import QueueReader
 from pmtq.records import FORMAT_VERSION, MAX_RECORD_BYTES
 from pmtq.scan import BLOCK_START, Fault
 from pmtq.sealing import generation
-from pmtq.surroundings import Finding, look_around, look_at_machine
+from pmtq.surroundings import Finding, can_look_into, look_around, look_at_machine
 from pmtq.timetable import FILE_NAME, Timetable
 
 QUIET = 10.0
@@ -46,13 +46,15 @@ def examine(folder: Folder) -> list[Finding]:
     """Return what is found in ``folder``, which exists: problems first."""
     found = list(look_around(folder))
     refused = {one.file for one in found if not one.is_note and (one.file or one.check == "owner")}
-    if refused & {"", folder.results.name}:
+    if refused & {"", folder.results.name} or not can_look_into(folder.path):
         return sorted(found, key=lambda one: one.is_note)  # the rest of it cannot be read
     for look in _Examination(folder, refused).looks():
         try:
             found += look()
         except (PmtqError, OSError) as error:
-            if not refused:  # which may be what stands in the way
+            if not any(
+                str(folder.path / name) in str(error) for name in refused
+            ):  # else it was told what stands in the way
                 found.append(
                     Finding(check="unreadable", what=str(error).rstrip("."), remedy=f"Look: ls -la {folder.path}")
                 )

@@ -54,13 +54,21 @@ class Finding(msgspec.Struct, kw_only=True):
 
 
 def look_around(folder: Folder) -> Iterator[Finding]:
-    """Yield what is found about the folder itself, its files and its locks; it exists."""
-    yield from _folder(folder.path)
+    """Yield what is found about the folder itself, which exists, and its files, as far as they can be looked at."""
+    told = list(_folder(folder.path))
+    yield from told
+    if not can_look_into(folder.path):
+        yield from [] if told else _closed(folder.path, folder)
+        return
     for place in (folder.path, folder.workers, folder.sealed, folder.logs, folder.edits):
-        if place.is_dir() and not place.is_symlink():
-            for path in sorted(place.iterdir()):
-                if place != folder.path or _OURS.fullmatch(path.name):
-                    yield from _file(path, folder)
+        if not place.is_dir() or place.is_symlink():
+            continue
+        if can_look_into(place):
+            ours = [name for name in disk.names_in(place) if place != folder.path or _OURS.fullmatch(name)]
+            told += (found := [one for name in sorted(ours) for one in _file(place / name, folder)])
+            yield from found
+        elif place.name not in {one.file for one in told}:
+            yield from _closed(place, folder)
 
 
 def look_at_machine(folder: Folder) -> Iterator[Finding]:
@@ -69,6 +77,19 @@ def look_at_machine(folder: Folder) -> Iterator[Finding]:
     yield from _room(folder)
     yield from _file_system(folder.path)
     yield from _notifications(folder)
+
+
+def can_look_into(place: Path) -> bool:
+    """Say whether the names in a folder can be read, and what has them be looked at."""
+    return os.access(place, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _closed(place: Path, folder: Folder) -> Iterator[Finding]:
+    """Tell of a place that the system keeps closed although owner and mode are as they should be."""
+    file, mode = "" if place == folder.path else place.name, stat.S_IMODE(place.stat().st_mode)
+    user = f" (user {os.geteuid()})" if os.name == "posix" else ""
+    what = f"{file or place} cannot be looked into by you{user}, though its mode, {mode:04o}, allows it"
+    yield Finding(check="unreadable", file=file, what=what, remedy=f"See what else forbids it: getfacl {place}")
 
 
 def _folder(path: Path) -> Iterator[Finding]:
@@ -82,7 +103,15 @@ def _folder(path: Path) -> Iterator[Finding]:
             what=f"{path} belongs to user {status.st_uid}, and you are user {os.geteuid()}: pmtq refuses it",
             remedy=f"Work as that user, or make it yours: chown -R {os.geteuid()} {path}",
         )
-    elif mode & stat.S_IRWXO:
+        return
+    if mode & stat.S_IRWXU != stat.S_IRWXU:
+        yield Finding(
+            check="mode",
+            what=f"{path} cannot be read, written and entered by you (mode {mode:04o})",
+            remedy=f"Open it: chmod u+rwx {path}",
+            mends="opened to you",
+        )
+    if mode & stat.S_IRWXO:
         can = "write into it, and so run your tasks" if mode & stat.S_IWOTH else "read what your tasks are called with"
         yield Finding(
             check="mode",
@@ -132,7 +161,8 @@ def make_accessible(folder: Folder, finding: Finding) -> None:
     """Mend what was found about a mode."""
     path = folder.path / finding.file
     mode = stat.S_IMODE(path.lstat().st_mode)
-    path.chmod(mode | (0o700 if path.is_dir() else 0o600) if finding.file else mode & ~stat.S_IRWXO)
+    mode |= 0o700 if path.is_dir() else 0o600
+    path.chmod(mode if finding.file else mode & ~stat.S_IRWXO)
 
 
 def _kept_locks(folder: Folder) -> Iterator[Finding]:

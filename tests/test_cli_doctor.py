@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import os
 import time
 
+import pytest
+
 from pmtq import examining
-from tests.support import Said, eventually, life, post_by_hand, read_lines
+from pmtq.cli import main
+from tests.support import Said, eventually, in_child, life, post_by_hand, read_lines
 
 SLIP = '{"function":"tasks.add",}\n'
 TOLD = (
@@ -104,6 +109,24 @@ def test_without_a_folder_it_says_where_it_looked(run, here):
         f"OperationalError: there is no queue folder {here.path}",
     )
     assert not here.path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_where_the_folder_itself_cannot_be_seen_it_says_so_in_one_paragraph(here, monkeypatch):
+    here.make()
+    os.chown(here.path, 65534, 65534)
+    monkeypatch.setenv("PMTQ_BROKER_URL", f"file://{here.path}")
+
+    def examine_from_outside():
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            return main(["doctor"]), said.getvalue()
+
+    assert in_child(examine_from_outside, 65534) == str(
+        (
+            1,
+            f"OperationalError: cannot look at {here.path}: Permission denied. Nothing was changed. Look who owns it: ls -l {here.path.parent}\n",
+        )
+    )
 
 
 def test_a_system_that_cannot_watch_says_it_once(run, here, lives, monkeypatch):

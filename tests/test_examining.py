@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +26,12 @@ from pmtq.mending import mend
 from pmtq.presence import Presence
 from pmtq.records import StateRecord, TaskRecord, timestamp
 from pmtq.surroundings import Finding
-from tests.support import NOW, life, post_by_hand, read_lines
+from tests.support import NOW, in_child, life, post_by_hand, read_lines
 
 SENT = timestamp(NOW - 10)
-NOBODY = "no worker is running, and 1 task waits"
+UNSERVED = "no worker is running, and 1 task waits"
+NOBODY = 65534
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 @pytest.fixture
@@ -139,7 +143,7 @@ def test_mending_copies_lines_that_are_no_records_to_the_rejected_ones_and_runs_
 def test_a_torn_line_that_nobody_writes_is_found_and_mended(folder, post):
     post("a")
     post_by_hand(folder, '{"function":"ta')
-    assert said(folder) == [("nobody", "", NOBODY)]  # it may be being written
+    assert said(folder) == [("nobody", "", UNSERVED)]  # it may be being written
     let_rest(folder.queue())
 
     assert said(folder)[0] == (
@@ -463,6 +467,103 @@ def test_the_other_files_are_looked_at_beside_a_planted_one(folder, post):
     folder.queue("low").symlink_to("/")
 
     assert [one.check for one in examine(folder)] == ["kind", "kind", "lines"]
+
+
+@pytest.mark.parametrize("name", ["", "workers", "sealed", "logs", "edits"])
+@pytest.mark.parametrize("bits", [0o500, 0o300, 0o600, 0])
+def test_a_folder_that_its_owner_cannot_use_is_opened_by_mending(folder, name, bits):
+    """Root could use it all the same, and is told as well."""
+    folder.make()
+    place = folder.path / name
+    disk.make_folder(place)
+    place.chmod(bits)
+    who, can = (name, "read and written") if name else (folder.path, "read, written and entered")
+
+    found = examine(folder)
+    mend(folder, found)
+
+    assert found == [
+        Finding(
+            check="mode",
+            file=name,
+            what=f"{who} cannot be {can} by you (mode {bits:04o})",
+            remedy=f"Open it: chmod u+rwx {place}",
+            mends="opened to you",
+        )
+    ]
+    assert (examine(folder), place.stat().st_mode & 0o777) == ([], 0o700)
+
+
+@pytest.fixture
+def commons():
+    """A folder that another user can get into; the queue folder in it is that user's."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o711)
+        folder = Folder(Path(place) / "queue_dir")
+        folder.make()
+        for path in (folder.workers, folder.sealed, folder.logs, folder.edits):
+            disk.make_folder(path)
+        post_by_hand(folder, "junk\n")
+        for path in [folder.path, *folder.path.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY)
+        yield folder
+
+
+@root_only
+@pytest.mark.parametrize("name", ["workers", "sealed", "logs", "edits"])
+def test_a_place_that_cannot_be_looked_into_is_told_and_the_others_are_looked_at(commons, name):
+    (commons.path / name).chmod(0)
+
+    checks = in_child(lambda: [(one.check, one.file) for one in examine(commons)], NOBODY)
+
+    told = [("mode", name), ("lines", "queue.jsonl")]
+    assert checks == str(told if name != "sealed" else told[:1])  # whose names say how the lines are counted
+
+
+@root_only
+def test_of_a_folder_that_cannot_be_looked_into_it_is_told_why_and_mended(commons):
+    commons.path.chmod(0)
+
+    def look_and_mend():
+        found = examine(commons)
+        return [one.check for one in found], mend(commons, found), [one.check for one in examine(commons)]
+
+    assert in_child(look_and_mend, NOBODY) == "(['mode'], [], ['lines'])"
+
+
+@root_only
+def test_of_another_users_folder_it_is_told_whose_it_is(commons):
+    me = NOBODY - 1
+
+    said = in_child(lambda: examine(commons), me)
+
+    assert said == str(
+        [
+            Finding(
+                check="owner",
+                what=f"{commons.path} belongs to user {NOBODY}, and you are user {me}: pmtq refuses it",
+                remedy=f"Work as that user, or make it yours: chown -R {me} {commons.path}",
+            )
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", ["", "logs"])
+def test_a_place_that_something_else_than_its_mode_closes_is_told(folder, monkeypatch, name):
+    folder.make()
+    disk.make_folder(folder.logs)
+    place = folder.path / name
+    monkeypatch.setattr(surroundings, "can_look_into", lambda path: path != place)
+    monkeypatch.setattr(examining, "can_look_into", lambda path: path != place)
+
+    assert examine(folder) == [
+        Finding(
+            check="unreadable",
+            file=name,
+            what=f"{name or place} cannot be looked into by you (user {os.geteuid()}), though its mode, 0700, allows it",
+            remedy=f"See what else forbids it: getfacl {place}",
+        )
+    ]
 
 
 def test_what_belongs_to_another_user_is_named(folder, post, monkeypatch):

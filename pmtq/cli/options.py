@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pmtq import signals
+from pmtq import disk, signals
 from pmtq.app import PMTQ
 from pmtq.cli.logs import LEVELS
 from pmtq.disk import ALLOW_SHARED
@@ -237,9 +237,9 @@ def client_app() -> PMTQ:
 
 
 def existing_folder() -> Folder:
-    """Return the folder in use; raises ``OperationalError`` if nobody has made it yet."""
+    """Return the folder in use; raises ``OperationalError`` if nobody has made it yet, or its place is closed to us."""
     folder = client_app().folder
-    if not folder.path.is_dir():
+    if not (disk.exists(folder.path) and folder.path.is_dir()):
         raise OperationalError(
             f"there is no queue folder {folder.path}: nothing was ever sent there, and no worker was started. Go to the "
             "directory of your program, or name the folder: --broker file:///path/to/queue_dir"
