@@ -27,7 +27,7 @@ from pmtq.reader import QueueReader
 from pmtq.records import FORMAT_VERSION, MAX_RECORD_BYTES
 from pmtq.scan import BLOCK_START, Fault
 from pmtq.sealing import generation
-from pmtq.surroundings import Finding, can_look_into, look_around, look_at_machine
+from pmtq.surroundings import Finding, can_look_into, look_around, looks_at_machine
 from pmtq.timetable import FILE_NAME, Timetable
 
 QUIET = 10.0
@@ -78,7 +78,7 @@ class _Examination:
 
     def looks(self) -> list[Callable[[], Iterator[Finding]]]:
         return [
-            lambda: look_at_machine(self._folder),
+            *looks_at_machine(self._folder, self._refused),
             self._queues,
             self._results,
             self._dead_workers,

@@ -12,7 +12,8 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -71,12 +72,17 @@ def look_around(folder: Folder) -> Iterator[Finding]:
             yield from _closed(place, folder)
 
 
-def look_at_machine(folder: Folder) -> Iterator[Finding]:
-    """Yield what is found about the locks, the disk, and whether changes are noticed."""
-    yield from _kept_locks(folder)
-    yield from _room(folder)
-    yield from _file_system(folder.path)
-    yield from _notifications(folder)
+def looks_at_machine(folder: Folder, refused: Collection[str]) -> list[Callable[[], Iterator[Finding]]]:
+    """Return the looks at the locks, the disk, and whether changes are noticed; ``refused`` files are left alone."""
+    locks = [path for path in sorted(folder.path.glob("*.lock")) if path.name not in refused]
+    return [
+        *(
+            partial(_kept_lock, path) for path in locks if path.name != f"{FILE_NAME}.lock"
+        ),  # a scheduler keeps that one
+        lambda: _room(folder),
+        lambda: _file_system(folder.path),
+        lambda: _notifications(folder, locks),
+    ]
 
 
 def can_look_into(place: Path) -> bool:
@@ -165,13 +171,12 @@ def make_accessible(folder: Folder, finding: Finding) -> None:
     path.chmod(mode if finding.file else mode & ~stat.S_IRWXO)
 
 
-def _kept_locks(folder: Folder) -> Iterator[Finding]:
-    for path in sorted(folder.path.glob("*.lock")):
-        lock = Lock(path)
-        if path.name != f"{FILE_NAME}.lock" and not lock.take(PATIENCE):  # which a scheduler keeps as long as it lives
-            what = f"{path.name} is held by {_holder(path)}, and all others wait for it"
-            yield Finding(check="lock", file=path.name, what=what, remedy=f"See what it is: lsof {path}")
-        lock.free()
+def _kept_lock(path: Path) -> Iterator[Finding]:
+    lock = Lock(path)
+    if not lock.take(PATIENCE):
+        what = f"{path.name} is held by {_holder(path)}, and all others wait for it"
+        yield Finding(check="lock", file=path.name, what=what, remedy=f"See what it is: lsof {path}")
+    lock.free()
 
 
 def _holder(path: Path) -> str:
@@ -234,10 +239,10 @@ def _mounts() -> list[str]:
         return []
 
 
-def _notifications(folder: Folder) -> Iterator[Finding]:
-    file = next(iter(sorted(folder.path.glob("*.lock"))), None)
-    if file is None or file.is_symlink():
+def _notifications(folder: Folder, locks: list[Path]) -> Iterator[Finding]:
+    if not locks:
         return
+    file = locks[0]
     watch = Watch(folder.path, frozenset({file.name}))
     try:
         watch.wait(watch.seen(), 0.0)  # begins to listen

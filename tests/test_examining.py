@@ -595,6 +595,43 @@ def test_a_lock_that_is_kept_is_told_with_its_holder_and_nothing_is_mended_meanw
     assert [one.check for one in examine(folder)] == ["lines", "nobody"]
 
 
+def test_a_bad_lock_hides_nothing_else_of_the_machine(folder, monkeypatch, nobody_hears):
+    folder.make()
+    (folder.path / "a.lock").symlink_to("nowhere")
+    monkeypatch.setattr(surroundings, "LEAST_ROOM", 2**60)
+    monkeypatch.setattr(surroundings, "_kind_of_file_system", lambda _: "nfs4")
+    monkeypatch.setattr(disk, "nudge", lambda _: None)
+
+    with Journal(folder.queue()).hold():
+        found = examine(folder)
+
+    assert [(one.check, one.file) for one in found] == [
+        ("kind", "a.lock"),
+        ("lock", "queue.jsonl.lock"),
+        ("room", ""),
+        ("disk", ""),
+        ("notifications", ""),
+    ]
+
+
+def test_a_lock_that_cannot_be_tried_hides_no_other(folder, monkeypatch):
+    folder.make()
+    (folder.path / "a.lock").touch(0o600)
+    open_file = disk.open_file
+
+    def refuse(path, **options):
+        if path.name == "a.lock":
+            raise OperationalError("cannot open a.lock.")
+        return open_file(path, **options)
+
+    monkeypatch.setattr(disk, "open_file", refuse)
+    with Journal(folder.queue()).hold():
+        assert said(folder) == [
+            ("unreadable", "", "cannot open a.lock"),
+            ("lock", "queue.jsonl.lock", examine(folder)[1].what),
+        ]
+
+
 def test_the_holder_of_a_lock_is_named_as_whoever_waits_for_it_names_it(folder):
     folder.make()
     journal = Journal(folder.queue())
