@@ -26,7 +26,7 @@ from pmtq.rates import interval
 from pmtq.reader import QueueReader
 from pmtq.records import FORMAT_VERSION, MAX_RECORD_BYTES
 from pmtq.scan import BLOCK_START, Fault
-from pmtq.sealing import generation
+from pmtq.sealing import generation, may_still_be_written
 from pmtq.surroundings import Finding, can_look_into, look_around, looks_at_machine
 from pmtq.timetable import FILE_NAME, Timetable
 
@@ -216,25 +216,25 @@ class _Examination:
 
     def _sealed(self) -> Iterator[Finding]:
         for _, _, path in self._folder.sealed_queues():
+            file, carried = f"sealed/{path.name}", self._view.ledger.sealed.get(path.name)
+            if file in self._refused:
+                continue
             try:
-                status = path.stat()
+                status, is_open = path.stat(), may_still_be_written(path, self._now)
             except FileNotFoundError:
                 continue  # a worker was faster
             if abs(self._now - status.st_ctime) < QUIET:
                 continue
-            file, carried = f"sealed/{path.name}", self._view.ledger.sealed.get(path.name)
-            if carried is None or carried < status.st_size:
-                what = f"{file} was cleared away, and some of it may not have been carried over yet"
-            else:
-                what = f"{file} is not needed any more"
-            yield Finding(
-                check="sealed",
-                file=file,
-                what=what,
-                remedy=_BY_A_WORKER,
-                mends="carried over where that was needed, and removed",
-                is_note=True,
+            what, remedy, mends = (
+                "is not needed any more",
+                _BY_A_WORKER,
+                "carried over where that was needed, and removed",
             )
+            if carried is None or carried < status.st_size:
+                what = "was cleared away, and some of it may not have been carried over yet"
+            elif is_open:
+                what, remedy, mends = "is still open in a program", "It goes when that program posts again or ends", ""
+            yield Finding(check="sealed", file=file, what=f"{file} {what}", remedy=remedy, mends=mends, is_note=True)
 
     def _drafts(self) -> Iterator[Finding]:
         drafts = [*self._folder.sealed.glob("*.draft"), self._folder.path / f"{FILE_NAME}.new"]

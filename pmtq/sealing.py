@@ -195,7 +195,7 @@ def sweep(folder: Folder, results: Journal, ledger: Ledger, now: float) -> None:
         with journal.hold(PATIENCE):
             if carried is None or carried < status.st_size:
                 _carry_late_lines(folder, results, ledger, journal, QueueReader(Journal(path), queue), number, now)
-            elif not _may_still_be_written(path, now):
+            elif not may_still_be_written(path, now):
                 journal.sync()  # what was carried over stands nowhere else from now on
                 disk.remove(path)
         journal.close()
@@ -235,7 +235,7 @@ def _carry_late_lines(
     end = old.position()
     half_a_line = old.journal.read_bytes(end, old.unread())
     old.journal.close()
-    if end == carried and (is_complete(half_a_line) or not _may_still_be_written(path, now)):
+    if end == carried and (is_complete(half_a_line) or not may_still_be_written(path, now)):
         target.write(half_a_line + b"\n")  # nobody is there to finish it, or need to
         end += len(half_a_line)
     if end != carried:
@@ -287,7 +287,7 @@ def _renew_results(folder: Folder, results: Journal, ledger: Ledger) -> None:
     disk.fsync_folder(folder.sealed)
 
 
-def _may_still_be_written(path: Path, now: float) -> bool:
+def may_still_be_written(path: Path, now: float) -> bool:
     """Say whether some process has the file open for writing, such as a shell's ``cat >>``."""
     if sys.platform != "linux":
         return abs(now - disk.status(path).st_ctime) < BLIND_GRACE

@@ -299,6 +299,32 @@ def test_sealed_files_that_nobody_needs_are_removed_by_mending(folder, post, han
     assert list(folder.sealed.iterdir()) == []
 
 
+def test_a_sealed_file_that_a_program_has_open_is_a_note_that_nothing_mends(folder, post, hand, monkeypatch):
+    post("a")
+    worker = hand()
+    worker.run_all()
+    with folder.queue().open("ab"):
+        worker.claimer.tidy(time.time(), idle=True)
+        worker.presence.leave()
+        later(monkeypatch)
+
+        found = examine(folder)
+        assert mend(folder, found) == []
+        again = examine(folder)
+
+    assert found == again
+    assert found == [
+        Finding(
+            check="sealed",
+            file="sealed/queue.0.jsonl",
+            what="sealed/queue.0.jsonl is still open in a program",
+            remedy="It goes when that program posts again or ends",
+            is_note=True,
+        )
+    ]
+    assert mended(folder) == (["sealed"], [])
+
+
 def later(monkeypatch):
     """Let some time pass, so that what was just written counts as left."""
     moment = time.time() + 2 * examining.QUIET

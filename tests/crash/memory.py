@@ -371,7 +371,7 @@ def installed(memory: MemoryDisk) -> Iterator[None]:
         (presence, "mmap", SimpleNamespace(mmap=memory.map)),
         (presence, "memoryview", _View),
         (Glance, "__init__", seen_by(glances)),
-        (sealing, "_may_still_be_written", lambda path, _: memory.is_written(path)),
+        (sealing, "may_still_be_written", lambda path, _: memory.is_written(path)),
     ]
     before = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in changed]
     for owner, name, value in changed:
