@@ -27,6 +27,7 @@ from pmtq.reader import QueueReader
 from pmtq.records import FORMAT_VERSION, MAX_RECORD_BYTES
 from pmtq.scan import BLOCK_START, Fault
 from pmtq.sealing import generation, may_still_be_written
+from pmtq.steps import GATHER
 from pmtq.surroundings import Finding, can_look_into, look_around, looks_at_machine
 from pmtq.timetable import FILE_NAME, Timetable
 
@@ -153,7 +154,9 @@ class _Examination:
             yield _torn(path, f" (line {line})")
 
     def _known(self, queue: str) -> set[str]:
-        return {name for worker in self._workers_alive or () if queue in worker.queues for name in worker.functions}
+        """Return the functions that workers of ``queue`` know, and the one that each knows without saying so."""
+        workers = [worker for worker in self._workers_alive or () if queue in worker.queues]
+        return {GATHER, *(name for worker in workers for name in worker.functions)}
 
     # Other files
 

@@ -223,6 +223,13 @@ def test_lines_of_the_results_that_nobody_can_read_are_a_note(folder, say, lives
     )
 
 
+def test_the_engines_own_steps_are_no_functions_that_a_worker_must_know(folder, post, lives):
+    post("a", function="pmtq.gather", after=["x"])
+    post("b")
+
+    assert examine(folder) == []
+
+
 # Who works
 
 
