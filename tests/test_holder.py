@@ -9,7 +9,7 @@ import pytest
 
 from pmtq import disk, holder
 from pmtq.holder import holder_of
-from tests.support import eventually
+from tests.support import eventually, in_child
 
 HOLD = (
     "import signal, sys\nfrom pathlib import Path\nfrom pmtq import disk\n"
@@ -53,6 +53,65 @@ def test_of_a_stopped_process_it_is_said_that_it_is_stopped(held):
     assert holder_of(descriptor) == (
         f"process {process.pid} ({name_of(process)}), which is stopped (go on: kill -CONT {process.pid})"
     )
+
+
+@needs_proc
+def test_a_shell_that_keeps_a_lock_which_flock_has_taken_for_it_is_named(tmp_path):
+    """As in ``exec 9>>queue.jsonl.lock; flock 9``: the system names flock, which has ended."""
+    path = tmp_path / "queue.jsonl.lock"
+    script = 'exec 9>>"$0"; flock 9; echo; read line'
+    with subprocess.Popen(["bash", "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        shell.stdout.readline()
+        descriptor = disk.open_file(path)
+
+        said = holder_of(descriptor)
+
+        os.close(descriptor)
+        shell.communicate()
+    assert said == f"process {shell.pid} (bash)"
+
+
+@pytest.fixture
+def stranger():
+    """A process that has nothing to do with the lock, and has the number of one that had."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.communicate()
+
+
+def say(monkeypatch, tmp_path, descriptor, pid):
+    """Have the system say that it was this process that took the lock."""
+    status = os.fstat(descriptor)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    (tmp_path / "locks").write_text(f"1: FLOCK  ADVISORY  WRITE {pid} {place} 0 EOF\n")
+    monkeypatch.setattr(holder, "_LOCKS", tmp_path / "locks")
+
+
+@needs_proc
+def test_a_stranger_that_has_the_number_of_one_that_has_ended_is_not_named(held, tmp_path, monkeypatch, stranger):
+    descriptor, process = held
+    say(monkeypatch, tmp_path, descriptor, stranger)
+
+    assert holder_of(descriptor) == f"process {process.pid} ({name_of(process)})"
+
+
+@needs_proc
+def test_where_nobody_shows_the_lock_it_is_said_who_took_it(tmp_path, monkeypatch, stranger):
+    descriptor = disk.open_file(tmp_path / "x.lock")
+    say(monkeypatch, tmp_path, descriptor, stranger)
+
+    assert holder_of(descriptor) == f"a program that process {stranger} has started"
+    os.close(descriptor)
+
+
+@needs_proc
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_process_that_cannot_be_looked_into_is_believed_to_have_it(held):
+    descriptor, process = held
+
+    said = in_child(lambda: holder_of(descriptor), 65534)
+
+    assert said == f"process {process.pid} ({name_of(process)})"
 
 
 def test_a_lock_that_nobody_has_is_another_programs(tmp_path):
