@@ -17,11 +17,14 @@ import os
 import random
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
 
-from pmtq.exceptions import OperationalError, UnsafeFile
+from pmtq.exceptions import LockHeld, OperationalError, UnsafeFile
 from pmtq.holder import holder_of
 
 logger = logging.getLogger("pmtq.disk")
@@ -41,6 +44,8 @@ SHORTEST_NAP, LONGEST_NAP = 20e-6, 1e-3
 
 TOLD_AFTER = 5.0
 """Seconds after which one who waits for a lock says who has it: a stopped process, or a shell with a forgotten ``flock``."""
+
+_patience: ContextVar[float] = ContextVar("patience", default=math.inf)
 
 
 def make_folder(folder: Path) -> None:
@@ -232,23 +237,40 @@ def try_lock(descriptor: int, patience: float = 0.0) -> bool:
     return True
 
 
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Have no lock waited for longer than that in the block, however deep inside it: ``lock`` raises ``LockHeld``."""
+    before = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(before)
+
+
 def lock(descriptor: int) -> None:
     """Wait until the exclusive lock of an open file is ours.
 
     The kernel's queue is not used because a blocking call could not be interrupted on every system; the nap is
     short, doubles, and carries some chance so that two waiters do not march in step. Who has waited for ``TOLD_AFTER``
-    seconds says once who holds it, and goes on waiting: nobody's lock is ever broken.
+    seconds says once who holds it, and goes on waiting: nobody's lock is ever broken. Inside ``patience`` it raises ``LockHeld``
+    instead.
     """
     try:
         if lock_descriptor(descriptor, blocking=False):
             return
-        nap, tell_at = SHORTEST_NAP, time.monotonic() + TOLD_AFTER
+        begun = time.monotonic()
+        nap, tell_at, give_up_at = SHORTEST_NAP, begun + TOLD_AFTER, begun + _patience.get()
         while not lock_descriptor(descriptor, blocking=False):
             time.sleep(nap * (0.5 + random.random()))  # noqa: S311  (spreads waiters; guards nothing)
             nap = min(2 * nap, LONGEST_NAP)
             if time.monotonic() >= tell_at:
                 _tell_who_holds(descriptor)
                 tell_at = math.inf
+            if time.monotonic() >= give_up_at:
+                path = _path(descriptor)
+                raise LockHeld(
+                    f"{path} is held by {holder_of(descriptor)}. Try again when it is let go. See who: lsof {path}"
+                )
     except OSError as error:
         raise cannot("lock", _path(descriptor), error) from error
 

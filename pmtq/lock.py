@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from pmtq import disk
+from pmtq.exceptions import OperationalError
 from pmtq.fork import put_in_order_after_fork
 
 
@@ -34,11 +35,15 @@ class Lock:
         while True:
             self.free()
             descriptor = disk.open_file(self.path)
-            if patience is None:
-                disk.lock(descriptor)
-            elif not disk.try_lock(descriptor, patience):
+            try:
+                if patience is None:
+                    disk.lock(descriptor)
+                elif not disk.try_lock(descriptor, patience):
+                    os.close(descriptor)
+                    return False
+            except OperationalError:
                 os.close(descriptor)
-                return False
+                raise
             self._descriptor = descriptor
             if self.is_held():
                 return True

@@ -31,20 +31,27 @@ from pmtq.timetable import FILE_NAME
 _BY_A_ROUND = frozenset({"tail", "lines", "worker", "sealed"})
 """What a worker sets right that goes round."""
 
+Step = tuple[str, Callable[[], None]]
+"""The files that a step mends, and the step."""
+
 
 def mend(folder: Folder, found: Collection[Finding]) -> list[PmtqError]:
     """Mend what can be mended of ``found``; return why some of it could not be, as errors."""
     wanted = [one for one in found if one.mends]
-    steps: list[Callable[[], None]] = [partial(make_accessible, folder, one) for one in wanted if one.check == "mode"]
+    steps: list[Step] = [(one.file, partial(make_accessible, folder, one)) for one in wanted if one.check == "mode"]
     held = ", ".join(one.file for one in found if one.check == "lock")
     if not held:
-        steps += [partial(_end_line, folder, one) for one in wanted if one.check == "tail"]
-        steps += [partial(_remove_draft, folder, one) for one in wanted if one.check == "draft"]
-        steps += [partial(_go_round, folder)] if any(one.check in _BY_A_ROUND for one in wanted) else []
+        steps += [(one.file, partial(_end_line, folder, one)) for one in wanted if one.check == "tail"]
+        steps += [(one.file, partial(_remove_draft, folder, one)) for one in wanted if one.check == "draft"]
+        files = dict.fromkeys(one.file for one in wanted if one.check in _BY_A_ROUND)
+        steps += [(", ".join(files), partial(_go_round, folder))] if files else []
     troubles: list[PmtqError] = []
-    for step in steps:
+    for files_of_it, step in steps:
         try:
-            step()
+            with disk.patience(PATIENCE):  # somebody may have taken a lock since it was looked for
+                step()
+        except LockHeld as error:
+            troubles.append(LockHeld(f"{files_of_it} could not be mended: {error}"))
         except PmtqError as error:
             troubles.append(error)
         except OSError as error:
@@ -66,8 +73,8 @@ def _remove_draft(folder: Folder, finding: Finding) -> None:
     path = folder.path / finding.file
     if path.parent == folder.path:
         lock = Lock(folder.path / f"{FILE_NAME}.edit.lock")
-        if lock.take(PATIENCE):
-            disk.remove(path)
+        lock.take()
+        disk.remove(path)
         lock.free()
     else:
         follower = Follower(folder)

@@ -628,6 +628,43 @@ def test_a_lock_that_is_kept_is_told_with_its_holder_and_nothing_is_mended_meanw
     assert [one.check for one in examine(folder)] == ["lines", "nobody"]
 
 
+@pytest.mark.parametrize(
+    ("name", "lock"),
+    [
+        ("queue.jsonl", "queue.jsonl.lock"),
+        ("sealed/erasing.draft", "results.jsonl.lock"),
+        ("schedule.json.new", "schedule.json.edit.lock"),
+        ("queue.low.jsonl", "results.jsonl.lock"),
+    ],
+)
+def test_a_lock_that_is_taken_between_the_look_and_the_mending_is_named_with_its_holder_and_what_it_keeps(
+    folder, name, lock
+):
+    folder.make()
+    disk.make_folder(folder.sealed)
+    (folder.path / name).write_text('junk\n{"function":"tasks.ad' if name == "queue.jsonl" else "junk\n")
+    (folder.path / name).chmod(0o600)
+    let_rest(folder.path / name)
+    found = [one for one in examine(folder) if one.check != "lines" or name == "queue.low.jsonl"]
+    assert [one.file for one in found] == [name]
+    keeper = Lock(folder.path / lock)
+    keeper.take()
+    who = holder_of(keeper._descriptor)
+
+    troubles = mend(folder, found)
+
+    keeper.free()
+    path = folder.path / lock
+    assert [(type(one), str(one)) for one in troubles] == [
+        (
+            LockHeld,
+            f"{name} could not be mended: {path} is held by {who}. Try again when it is let go. See who: lsof {path}",
+        )
+    ]
+    assert mend(folder, found) == []
+    assert examine(folder) == []
+
+
 def test_a_bad_lock_hides_nothing_else_of_the_machine(folder, monkeypatch, nobody_hears):
     folder.make()
     (folder.path / "a.lock").symlink_to("nowhere")
