@@ -26,6 +26,7 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from pmtq.exceptions import LockHeld, OperationalError, UnsafeFile
 from pmtq.holder import holder_of
+from pmtq.wording import typed
 
 logger = logging.getLogger("pmtq.disk")
 
@@ -66,7 +67,7 @@ def make_folder(folder: Path) -> None:
     if os.name == "posix" and status.st_mode & stat.S_IWOTH and not os.environ.get(ALLOW_SHARED):
         raise UnsafeFile(
             f"{folder} can be written by every user of this machine (mode {stat.S_IMODE(status.st_mode):04o}), and whoever can "
-            f"write it can run your tasks. Nothing was touched. Close it: chmod o-w {folder}; or accept that, where a disk has "
+            f"write it can run your tasks. Nothing was touched. Close it: chmod o-w {typed(folder)}; or accept that, where a disk has "
             f"no such modes: --allow-shared, or {ALLOW_SHARED}=1 in the environment of clients and workers"
         )
 
@@ -269,7 +270,7 @@ def lock(descriptor: int) -> None:
             if time.monotonic() >= give_up_at:
                 path = _path(descriptor)
                 raise LockHeld(
-                    f"{path} is held by {holder_of(descriptor)}. Try again when it is let go. See who: lsof {path}"
+                    f"{path} is held by {holder_of(descriptor)}. Try again when it is let go. See who: lsof {typed(path)}"
                 )
     except OSError as error:
         raise cannot("lock", _path(descriptor), error) from error
@@ -282,7 +283,7 @@ def _tell_who_holds(descriptor: int) -> None:
         path,
         TOLD_AFTER,
         holder_of(descriptor),
-        path,
+        typed(path),
     )
 
 
@@ -343,14 +344,14 @@ def remove(path: Path) -> None:
 def cannot(verb: str, path: Path, error: OSError, left_behind: str = "Nothing was changed.") -> OperationalError:
     """Return the error for a system call that failed, with what it left behind and what to do about it."""
     advice = {
-        errno.ENOSPC: f"Free some space on its disk (df -h {path.parent}) and try again.",
+        errno.ENOSPC: f"Free some space on its disk (df -h {typed(path.parent)}) and try again.",
         errno.EDQUOT: "Your disk quota is used up: free some space and try again.",
         errno.EFBIG: "The file-size limit of this process is reached: ulimit -f shows it.",
-        errno.EACCES: f"Look who owns it: ls -l {path.parent}",
-        errno.EPERM: f"Look who owns it: ls -l {path.parent}",
+        errno.EACCES: f"Look who owns it: ls -l {typed(path.parent)}",
+        errno.EPERM: f"Look who owns it: ls -l {typed(path.parent)}",
         errno.EROFS: "That disk is mounted read-only: choose another folder with --broker file:///…",
         errno.EMFILE: "This process has too many open files: ulimit -n shows the limit.",
-    }.get(error.errno or 0, f"Look at the folder: ls -la {path.parent}")
+    }.get(error.errno or 0, f"Look at the folder: ls -la {typed(path.parent)}")
     return OperationalError(f"cannot {verb} {path}: {error.strerror or error}. {left_behind} {advice}")
 
 
@@ -365,5 +366,5 @@ def _path(descriptor: int) -> Path:
 def _unsafe(path: Path, what: str) -> UnsafeFile:
     return UnsafeFile(
         f"{path} is refused: it is {what}, and pmtq only uses plain files that it owns alone. It was not touched, nor "
-        f"what it points to. Look at it: ls -la {path.parent}"
+        f"what it points to. Look at it: ls -la {typed(path.parent)}"
     )

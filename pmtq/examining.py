@@ -30,6 +30,7 @@ from pmtq.sealing import generation, may_still_be_written
 from pmtq.steps import GATHER
 from pmtq.surroundings import Finding, can_look_into, look_around, looks_at_machine
 from pmtq.timetable import FILE_NAME, Timetable
+from pmtq.wording import typed
 
 QUIET = 10.0
 """Seconds after which a file that nobody has touched counts as not being written."""
@@ -57,7 +58,9 @@ def examine(folder: Folder) -> list[Finding]:
                 str(folder.path / name) in str(error) for name in refused
             ):  # else it was told what stands in the way
                 found.append(
-                    Finding(check="unreadable", what=str(error).rstrip("."), remedy=f"Look: ls -la {folder.path}")
+                    Finding(
+                        check="unreadable", what=str(error).rstrip("."), remedy=f"Look: ls -la {typed(folder.path)}"
+                    )
                 )
     return sorted(found, key=lambda one: one.is_note)
 
@@ -214,7 +217,7 @@ class _Examination:
             if path.suffix in {".notes", ".inbox"} and path.stem not in names:
                 file = f"workers/{path.name}"
                 what = f"{file} belongs to no worker that is known"
-                remedy = f"If none of that name is running, remove it: rm {path}"
+                remedy = f"If none of that name is running, remove it: rm {typed(path)}"
                 yield Finding(check="leftover", file=file, what=what, remedy=remedy, is_note=True)
 
     def _sealed(self) -> Iterator[Finding]:
@@ -247,7 +250,7 @@ class _Examination:
                     check="draft",
                     file=str(path.relative_to(self._folder.path)),
                     what=f"{path.relative_to(self._folder.path)} was left by a program that died while writing it; what it was made from is still there",
-                    remedy=f"Remove it: rm {path}",
+                    remedy=f"Remove it: rm {typed(path)}",
                     mends="removed",
                     is_note=True,
                 )

@@ -22,6 +22,7 @@ from pmtq.fork import put_in_order_after_fork
 from pmtq.glance import Glance
 from pmtq.group_commit import GroupCommit
 from pmtq.holder import holder_of
+from pmtq.wording import typed
 
 CHUNK = 64 * 1024
 """Bytes read at a time: some hundred records. With four times as many, each cost a third more at a large backlog."""
@@ -194,7 +195,7 @@ class Journal:
             disk.lock(self._lock_descriptor)
         elif not disk.try_lock(self._lock_descriptor, patience):
             raise LockHeld(
-                f"{self.lock_path} is held by {holder_of(self._lock_descriptor)}. Nothing was changed. See who: lsof {self.lock_path}"
+                f"{self.lock_path} is held by {holder_of(self._lock_descriptor)}. Nothing was changed. See who: lsof {typed(self.lock_path)}"
             )
         try:
             if not self.refresh():

@@ -24,6 +24,7 @@ from pmtq.holder import holder_of
 from pmtq.lock import Lock
 from pmtq.timetable import FILE_NAME
 from pmtq.watch import Watch
+from pmtq.wording import typed
 
 LEAST_ROOM = 64 * 1024 * 1024
 """Bytes that should be free beside as many as the longest file has: starting it afresh needs both at once."""
@@ -95,7 +96,7 @@ def _closed(place: Path, folder: Folder) -> Iterator[Finding]:
     file, mode = "" if place == folder.path else place.name, stat.S_IMODE(place.stat().st_mode)
     user = f" (user {os.geteuid()})" if os.name == "posix" else ""
     what = f"{file or place} cannot be looked into by you{user}, though its mode, {mode:04o}, allows it"
-    yield Finding(check="unreadable", file=file, what=what, remedy=f"See what else forbids it: getfacl {place}")
+    yield Finding(check="unreadable", file=file, what=what, remedy=f"See what else forbids it: getfacl {typed(place)}")
 
 
 def _folder(path: Path) -> Iterator[Finding]:
@@ -107,14 +108,14 @@ def _folder(path: Path) -> Iterator[Finding]:
         yield Finding(
             check="owner",
             what=f"{path} belongs to user {status.st_uid}, and you are user {os.geteuid()}: pmtq refuses it",
-            remedy=f"Work as that user, or make it yours: chown -R {os.geteuid()} {path}",
+            remedy=f"Work as that user, or make it yours: chown -R {os.geteuid()} {typed(path)}",
         )
         return
     if mode & stat.S_IRWXU != stat.S_IRWXU:
         yield Finding(
             check="mode",
             what=f"{path} cannot be read, written and entered by you (mode {mode:04o})",
-            remedy=f"Open it: chmod u+rwx {path}",
+            remedy=f"Open it: chmod u+rwx {typed(path)}",
             mends="opened to you",
         )
     if mode & stat.S_IRWXO:
@@ -122,14 +123,14 @@ def _folder(path: Path) -> Iterator[Finding]:
         yield Finding(
             check="mode",
             what=f"{path} is open to every user of this machine (mode {mode:04o}), who can {can}",
-            remedy=f"Close it: chmod o-rwx {path}",
+            remedy=f"Close it: chmod o-rwx {typed(path)}",
             mends="closed to other users",
         )
     elif mode & stat.S_IRWXG:
         yield Finding(
             check="group",
             what=f"{path} is open to its group (mode {mode:04o})",
-            remedy=f"If that is not meant: chmod 700 {path}",
+            remedy=f"If that is not meant: chmod 700 {typed(path)}",
             is_note=True,
         )
 
@@ -139,7 +140,7 @@ def _file(path: Path, folder: Folder) -> Iterator[Finding]:
         status = path.lstat()
     except FileNotFoundError:
         return  # it has gone while we looked
-    file, look = str(path.relative_to(folder.path)), f"ls -la {path.parent}"
+    file, look = str(path.relative_to(folder.path)), f"ls -la {typed(path.parent)}"
     wanted = stat.S_IFDIR if path in {folder.workers, folder.sealed, folder.logs, folder.edits} else stat.S_IFREG
     kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
     least = 0o700 if kind == stat.S_IFDIR else 0o600
@@ -150,16 +151,19 @@ def _file(path: Path, folder: Folder) -> Iterator[Finding]:
         return
     elif status.st_uid != os.geteuid():
         what = f"belongs to user {status.st_uid}, and you are user {os.geteuid()}: pmtq refuses it"
-        remedy = f"Look at it, then make it yours: sudo chown {os.geteuid()} {path}"
+        remedy = f"Look at it, then make it yours: sudo chown {os.geteuid()} {typed(path)}"
         yield Finding(check="owner", file=file, what=f"{file} {what}", remedy=remedy)
     elif kind == stat.S_IFREG and status.st_nlink > 1:
         what = f"has {status.st_nlink} names, which pmtq refuses: whoever has another one could change it"
         yield Finding(
-            check="names", file=file, what=f"{file} {what}", remedy=f"Find them: find / -samefile {path} 2>/dev/null"
+            check="names",
+            file=file,
+            what=f"{file} {what}",
+            remedy=f"Find them: find / -samefile {typed(path)} 2>/dev/null",
         )
     elif mode & least != least:
         what = f"cannot be read and written by you (mode {mode:04o})"
-        remedy = f"Open it: chmod u+rw{'x' if least == 0o700 else ''} {path}"
+        remedy = f"Open it: chmod u+rw{'x' if least == 0o700 else ''} {typed(path)}"
         yield Finding(check="mode", file=file, what=f"{file} {what}", remedy=remedy, mends="opened to you")
 
 
@@ -175,7 +179,7 @@ def _kept_lock(path: Path) -> Iterator[Finding]:
     lock = Lock(path)
     if not lock.take(PATIENCE):
         what = f"{path.name} is held by {_holder(path)}, and all others wait for it"
-        yield Finding(check="lock", file=path.name, what=what, remedy=f"See what it is: lsof {path}")
+        yield Finding(check="lock", file=path.name, what=what, remedy=f"See what it is: lsof {typed(path)}")
     lock.free()
 
 
@@ -198,13 +202,13 @@ def _room(folder: Folder) -> Iterator[Finding]:
         yield Finding(
             check="room",
             what=f"the disk of {folder.path} has {free // 2**20:,} MB left; {(LEAST_ROOM + longest) // 2**20:,} MB would be safe",
-            remedy=f"Free some: df -h {folder.path}",
+            remedy=f"Free some: df -h {typed(folder.path)}",
         )
     elif seen.f_files and not seen.f_favail:
         yield Finding(
             check="room",
             what=f"the disk of {folder.path} can take no new file (all {seen.f_files:,} inodes are in use)",
-            remedy=f"Remove some: df -i {folder.path}",
+            remedy=f"Remove some: df -i {typed(folder.path)}",
         )
 
 

@@ -23,6 +23,7 @@ import msgspec
 from pmtq import disk
 from pmtq.exceptions import ImproperlyConfigured, OperationalError
 from pmtq.lock import Lock
+from pmtq.wording import typed
 
 FILE_NAME = "schedule.json"
 Missed = Literal["once", "skip", "all"]
@@ -256,5 +257,5 @@ def _json(value: Any) -> str:
 
 def _unreadable(path: Path, why: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(
-        f"{path} cannot be read: {why}. It was left as it is. Mend it, or start without it: mv {path} {path}.old"
+        f"{path} cannot be read: {why}. It was left as it is. Mend it, or start without it: mv {typed(path)} {typed(path.with_name(path.name + '.old'))}"
     )

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -398,3 +399,25 @@ def test_a_file_that_is_to_be_new_is_refused_where_anything_has_its_name(path, k
     with pytest.raises(FileExistsError):
         disk.open_file(path, is_new=True)
     assert (path.is_symlink(), path.exists()) == (kind == "link", kind == "file")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EIO], ids=errno.errorcode.get)
+def test_what_is_to_be_typed_after_a_refusal_names_a_path_with_a_space_as_one_word(number):
+    said = str(disk.cannot("open", Path("/my proj/queue_dir/queue.jsonl"), OSError(number, "no")))
+
+    assert said.startswith("cannot open /my proj/queue_dir/queue.jsonl: no. ")
+    assert "'/my proj/queue_dir'" in said
+
+
+def test_what_is_to_be_typed_about_an_unsafe_file_names_a_path_with_a_space_as_one_word(tmp_path):
+    folder = tmp_path / "my proj"
+    folder.mkdir()
+    (folder / "link").symlink_to("nowhere")
+    with pytest.raises(UnsafeFile) as planted:
+        disk.open_file(folder / "link")
+    folder.chmod(0o777)
+    with pytest.raises(UnsafeFile) as shared:
+        disk.make_folder(folder)
+
+    assert str(planted.value).endswith(f"Look at it: ls -la '{folder}'")
+    assert f"Close it: chmod o-w '{folder}'; or " in str(shared.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import socket
 import tempfile
 import time
@@ -597,6 +598,36 @@ def test_a_place_that_something_else_than_its_mode_closes_is_told(folder, monkey
             remedy=f"See what else forbids it: getfacl {place}",
         )
     ]
+
+
+def test_what_is_to_be_typed_names_a_path_in_which_a_shell_would_see_several_words_as_one(tmp_path, monkeypatch):
+    folder = Folder(tmp_path / "my proj's" / "queue_dir")
+    folder.make()
+    disk.make_folder(folder.workers)
+    disk.make_folder(folder.sealed)
+    schedule, notes, draft = folder.path / "schedule.json", folder.notes("w"), folder.sealed / "erasing.draft"
+    for path in (schedule, notes, draft, folder.queue("a"), folder.queue("b")):
+        path.touch(0o600)
+    schedule.write_text("{")
+    folder.queue("a").chmod(0o400)
+    (tmp_path / "b").hardlink_to(folder.queue("b"))
+    (folder.path / "c.lock").symlink_to("nowhere")
+    let_rest(draft)
+    folder.path.chmod(0o557)
+    monkeypatch.setattr(surroundings, "LEAST_ROOM", 2**60)
+    monkeypatch.setattr(surroundings, "can_look_into", lambda path: path != folder.workers)
+
+    with Journal(folder.queue("c")).hold():
+        found = examine(folder)
+
+    named = [
+        ("mode", folder.path), ("mode", folder.path), ("kind", folder.path), ("mode", folder.queue("a")),
+        ("names", folder.queue("b")), ("unreadable", folder.workers), ("lock", folder.path / "queue.c.jsonl.lock"),
+        ("room", folder.path), ("schedule", schedule), ("leftover", notes), ("draft", draft),
+    ]  # fmt: skip
+    assert [one.check for one in found] == [check for check, _ in named]
+    told = [shlex.split(one.remedy.partition(": ")[2]) for one in found]
+    assert [check for (check, path), words in zip(named, told, strict=True) if str(path) not in words] == []
 
 
 def test_what_belongs_to_another_user_is_named(folder, post, monkeypatch):

@@ -22,6 +22,7 @@ from pmtq.cli.commands import Program
 from pmtq.cli.options import takes_globals
 from pmtq.cli.text import colours, visible_lines
 from pmtq.exceptions import PmtqError
+from pmtq.wording import typed
 
 ERROR, MISUSE = 1, 2
 
@@ -87,10 +88,10 @@ def _paragraph(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, PmtqError):
         return type(error).__name__, str(error), ERROR
     if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
+        where, what = (f" {error.filename}", f" {typed(error.filename)}") if error.filename else ("", "")
         return (
             type(error).__name__,
-            f"the system refused{where}: {error.strerror or error}. Look at it: ls -la{where}",
+            f"the system refused{where}: {error.strerror or error}. Look at it: ls -la{what}",
             ERROR,
         )
     frame = traceback.extract_tb(error.__traceback__)[-1]

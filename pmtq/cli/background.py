@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from pmtq.exceptions import ImproperlyConfigured, PmtqError
+from pmtq.wording import typed
 
 LOG, PID = "%n%I.log", "%n.pid"
 """What a background worker's log and pid file are called unless something else is asked for."""
@@ -82,7 +83,7 @@ def _take(path: Path) -> None:
     if pid and pid != os.getpid() and is_alive(pid):
         raise PidFileTaken(
             f"{path} says that process {pid} runs already, and a process of that number is there. Nothing was started. "
-            f"Stop it: kill {pid}; or, if it is no worker: rm {path}"
+            f"Stop it: kill {pid}; or, if it is no worker: rm {typed(path)}"
         )
     path.unlink(missing_ok=True)
     try:
