@@ -114,7 +114,13 @@ def say_ended(here):
 
 
 @pytest.mark.parametrize(
-    ("script", "how"), [("exit 3", "ended with status 3"), ("kill -9 $$", "was ended by SIGKILL")], ids=["3", "kill"]
+    ("script", "how"),
+    [
+        ("exit 3", "ended with status 3"),
+        ("kill -9 $$", "was ended by SIGKILL"),
+        ("kill -40 $$", "was ended by signal 40"),  # a real-time signal, which has no name
+    ],
+    ids=["3", "kill", "40"],
 )
 def test_an_editor_that_ends_with_an_error_changes_nothing_and_what_was_written_is_kept(run, here, editor, script, how):
     post_by_hand(here, ONE)

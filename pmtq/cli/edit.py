@@ -28,6 +28,7 @@ from pmtq.cli.text import counted, visible, visible_lines
 from pmtq.editing import Draft, NotEditedError, Outcome, Slip
 from pmtq.exceptions import LockHeld, PmtqError
 from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of
+from pmtq.wording import signal_name
 
 _EDITORS = ("notepad",) if os.name == "nt" else ("vi", "vim", "nano", "editor")
 _SHOWN = 5
@@ -171,7 +172,7 @@ def _open_in_editor(copy: Path) -> None:
             f"the editor {command!r} cannot be started: {error}. Nothing was changed. Name another: EDITOR=vi pmtq edit"
         ) from error
     if status:
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        how = f"was ended by {signal_name(-status)}" if status < 0 else f"ended with status {status}"
         raise EditorFailedError(f"the editor {command!r} {how}. Nothing was changed.")
 
 

@@ -29,6 +29,7 @@ from pmtq.exceptions import OperationalError, PmtqError
 from pmtq.presence import Presence
 from pmtq.records import TaskRecord, timestamp
 from pmtq.trace import Trace
+from pmtq.wording import signal_name
 from pmtq.worker.alone import wake
 from pmtq.worker.autoscale import LOOK, Autoscaler
 from pmtq.worker.board import Board
@@ -382,9 +383,4 @@ def _rest(quick_deaths: int) -> float:
 
 def _how(status: int) -> str:
     """Say how a child ended that ended with ``status``, which is negative for a signal."""
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was killed by signal {-status}"
+    return f"ended with status {status}" if status >= 0 else f"was killed by {signal_name(-status)}"
