@@ -101,6 +101,18 @@ def test_nothing_that_stands_in_a_file_steers_the_terminal(run, here, lives):
     assert "\\x1b[2J\\u202e" in run("doctor").out
 
 
+def test_a_file_whose_name_is_no_text_is_told_and_the_json_names_it_byte_for_byte(run, here):
+    here.make()
+    here.workers.mkdir(mode=0o700)
+    (here.workers / os.fsdecode(b"w\xff.json")).symlink_to("nowhere")
+
+    plain, line = run("doctor"), run("doctor", "--json")
+
+    assert "problem  workers/w\\udcff.json is a link" in plain.out
+    (found,) = map(json.loads, line.out.splitlines())
+    assert (line.status, os.fsencode(found["file"]), line.out.isascii()) == (1, b"workers/w\xff.json", True)
+
+
 def test_without_a_folder_it_says_where_it_looked(run, here):
     said = run("doctor", "--mend")
 

@@ -50,8 +50,14 @@ def visible_lines(text: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Return a value as it stands in the files; what ``visible`` would change is escaped so that it stays JSON."""
-    text = msgspec.json.encode(value).decode()
+    """Return a value as it stands in the files; what ``visible`` would change is escaped so that it stays JSON.
+
+    So is half a character, by which Python stands in for a byte of a file's name that is no text.
+    """
+    try:
+        text = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
     if text.isprintable():
         return text
     return "".join(character if _is_seen(character) else json.dumps(character)[1:-1] for character in text)
