@@ -268,6 +268,44 @@ def test_the_default_queue_may_be_named_by_its_file(run, here, editor):
     assert run("edit", "queue.jsonl").out.splitlines()[0] == "queue.jsonl: 1 changed"
 
 
+@pytest.mark.parametrize("name", ["celery.p9", "p9", "queue.p9.jsonl"])
+def test_a_priority_of_the_default_queue_may_be_named_with_its_queue(run, here, editor, name):
+    post_by_hand(here, ONE, "p9")
+    editor('sed -i s/1,2/7,7/ "$1"')
+
+    assert run("edit", name).out.splitlines()[0] == "queue.p9.jsonl: 1 changed"
+    assert here.queue_names() == ["p9"]
+
+
+@pytest.mark.parametrize("name", ["nope", "low.p9"])
+def test_a_queue_without_a_file_is_not_opened_and_those_with_one_are_named(run, here, editor, name):
+    post_by_hand(here, ONE)
+    post_by_hand(here, TWO, "low")
+    editor("touch opened")
+
+    said = run("edit", name)
+
+    assert said == Said(1, "", f"QueueNotFound: queue {name} has no file yet; there are: celery, low\n")
+    assert (Path("opened").exists(), here.queue_names(), copies(here)) == (False, ["celery", "low"], [])
+
+
+def test_the_default_queue_is_opened_before_it_has_a_file(run, here, editor):
+    here.make()
+    editor(f"echo '{ONE.strip()}' > \"$1\"")
+
+    assert run("edit").out.splitlines()[0] == "queue.jsonl: 1 added"
+    assert here.queue().read_text() == ONE
+
+
+def test_a_queue_that_was_just_cleared_and_has_no_name_yet_has_a_file(run, here, editor):
+    post_by_hand(here, ONE, "low")
+    disk.make_folder(here.sealed)
+    disk.rename(here.queue("low"), here.sealed_queue("low", 0))
+    editor("true")
+
+    assert run("edit", "low") == Said(0, "nothing was changed\n", "")
+
+
 def test_a_name_that_no_queue_can_have_is_refused(run, here, editor):
     here.make()
     editor("exit 9")

@@ -26,8 +26,8 @@ from pmtq import disk
 from pmtq.cli.options import existing_folder, takes_app
 from pmtq.cli.text import counted, visible, visible_lines
 from pmtq.editing import Draft, NotEditedError, Outcome, Slip
-from pmtq.exceptions import LockHeld, PmtqError
-from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of
+from pmtq.exceptions import LockHeld, PmtqError, QueueNotFound
+from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of, with_priority
 from pmtq.wording import signal_name
 
 _EDITORS = ("notepad",) if os.name == "nt" else ("vi", "vim", "nano", "editor")
@@ -69,10 +69,18 @@ def edit(*, queue: str) -> None:
 
 
 def _file_name(folder: Folder, queue: str) -> str:
-    """Return the name of a queue's file; raises ``ImproperlyConfigured`` for one that no queue can have."""
+    """Return the name of a queue's file: of ``celery.p9``, ``p9``.
+
+    Raises ``ImproperlyConfigured`` for a name that no queue can have, ``QueueNotFound`` for one that none has, so that a slip
+    makes no queue that no worker serves.
+    """
     name = queue.removeprefix("queue.").removesuffix("jsonl").removesuffix(".") if queue.endswith(".jsonl") else queue
-    name = name or DEFAULT_QUEUE
+    name = with_priority(*priority_of(name or DEFAULT_QUEUE))
     folder.queue(name)
+    known = dict.fromkeys([*folder.queue_names(), *(one for one, _, _ in folder.sealed_queues())])
+    if name not in known and name != DEFAULT_QUEUE:
+        there_are = f"there are: {', '.join(known)}" if known else "no other has one either"
+        raise QueueNotFound(f"queue {name} has no file yet; {there_are}", name, tuple(known))
     return name
 
 
