@@ -94,6 +94,15 @@ def test_an_editor_that_saves_nothing_new_changes_nothing(run, here, editor, scr
     assert (copies(here), here.results.exists()) == ([], False)
 
 
+def test_several_records_of_tasks_that_have_ended_are_counted(run, here, editor, say_ended):
+    post_by_hand(here, ONE + TWO)
+    say_ended("a")
+    say_ended("b")
+    editor("true")
+
+    assert run("edit").err == "not shown: 2 records of tasks that have ended\n"
+
+
 def test_records_of_tasks_that_have_ended_are_not_shown(run, here, editor, say_ended):
     post_by_hand(here, ONE + TWO)
     say_ended("a")
@@ -101,7 +110,7 @@ def test_records_of_tasks_that_have_ended_are_not_shown(run, here, editor, say_e
 
     said = run("edit")
 
-    assert said == Said(0, "nothing was changed\n", "1 record of tasks that have ended are not shown\n")
+    assert said == Said(0, "nothing was changed\n", "not shown: 1 record of a task that has ended\n")
     assert Path("seen").read_text() == TWO
 
 
@@ -197,7 +206,8 @@ def test_a_slip_is_shown_with_its_place_and_nothing_is_changed(run, here, editor
     assert said == Said(
         1,
         "",
-        "EditorFailedError: queue.1.jsonl line 2, column 52: found a comma with nothing behind it. Take the last comma away\n"
+        f"EditorFailedError: in your copy, {here.edits}/queue.1.jsonl:\n"
+        "line 2, column 52: found a comma with nothing behind it. Take the last comma away\n"
         f"Nothing was changed. What you have written is kept in {here.edits}/queue.1.jsonl. Open the queue again and take "
         "over from there what you need: pmtq edit\n",
     )
@@ -211,9 +221,9 @@ def test_of_many_slips_the_first_are_shown(run, here, editor):
     said = run("edit")
 
     assert [line.split(":")[0] for line in said.err.splitlines()[1:5]] == [
-        f"queue.1.jsonl line {number}, column 2" for number in (3, 4, 5, 6)
+        f"line {number}, column 2" for number in (2, 3, 4, 5)
     ]
-    assert said.err.splitlines()[5] == "… and 2 more"
+    assert said.err.splitlines()[6] == "… and 2 more"
 
 
 def test_the_variable_visual_goes_before_editor_and_may_have_options(run, here, editor, monkeypatch):
@@ -380,7 +390,8 @@ def test_on_a_terminal_the_copy_is_opened_again_until_it_is_right(here, editor):
     editor(r"""if grep -q ',\]' "$1"; then sed -i 's/,\]/]/' "$1"; else sed -i 's/1,2/7,7,/' "$1"; fi""")
     terminal = Terminal()
 
-    terminal.shows("queue.1.jsonl line 1, column 52: found a comma with nothing behind it. Take the last comma away")
+    terminal.shows(f"in your copy, {here.edits}/queue.1.jsonl:")
+    terminal.shows("line 1, column 52: found a comma with nothing behind it. Take the last comma away")
     terminal.shows("Open it again? [Y/n]: ")
     terminal.type("\n")
     terminal.shows("queue.jsonl: 1 changed")

@@ -132,7 +132,8 @@ def _say_what_is_shown(draft: Draft, copy: Path, folder: Folder) -> None:
         where = visible(str(folder.edits))
         click.echo(f"{others} in {where}: open in another terminal, or left by an edit before this one", err=True)
     if draft.left_out:
-        click.echo(f"{counted(draft.left_out, 'record')} of tasks that have ended are not shown", err=True)
+        which = "a task that has" if draft.left_out == 1 else "tasks that have"
+        click.echo(f"not shown: {counted(draft.left_out, 'record')} of {which} ended", err=True)
 
 
 def _edited(draft: Draft, copy: Path, merging: ExitStack) -> Outcome | None:
@@ -161,9 +162,9 @@ def _edited(draft: Draft, copy: Path, merging: ExitStack) -> Outcome | None:
 
 
 def _shown(slips: list[Slip], copy: Path) -> str:
-    lines = [f"{copy.name} line {one.line}, column {one.column}: {one.reason}. {one.remedy}".rstrip() for one in slips]
+    lines = [f"line {one.line}, column {one.column}: {one.reason}. {one.remedy}".rstrip() for one in slips]
     more = [f"… and {len(slips) - _SHOWN:,} more"] if len(slips) > _SHOWN else []
-    return "\n".join([*lines[:_SHOWN], *more, "Nothing was changed."])
+    return "\n".join([f"in your copy, {copy}:", *lines[:_SHOWN], *more, "Nothing was changed."])
 
 
 def _open_in_editor(copy: Path) -> None:
