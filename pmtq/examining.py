@@ -30,7 +30,7 @@ from pmtq.sealing import generation, may_still_be_written
 from pmtq.steps import GATHER
 from pmtq.surroundings import Finding, can_look_into, look_around, looks_at_machine
 from pmtq.timetable import FILE_NAME, Timetable
-from pmtq.wording import typed
+from pmtq.wording import counted, typed
 
 QUIET = 10.0
 """Seconds after which a file that nobody has touched counts as not being written."""
@@ -130,7 +130,7 @@ class _Examination:
             yield Finding(
                 check="lines",
                 file=path.name,
-                what=f"{path.name} holds {_counted(bad, 'line')} that cannot be read as records: {'; '.join(slips)}{more}",
+                what=f"{path.name} holds {counted(bad, 'line')} that cannot be read as records: {'; '.join(slips)}{more}",
                 remedy=f"Correct it: pmtq edit{_named(reader.name)}; a worker copies it to rejected.jsonl",
                 mends=f"copied to {self._folder.rejected.name}: pmtq dead shows it, pmtq requeue --rejected N --edit posts it again",
             )
@@ -138,7 +138,7 @@ class _Examination:
             yield Finding(
                 check="version",
                 file=path.name,
-                what=f"{path.name} holds {_counted(count, 'record')} of format {version}, which a later version of pmtq has written",
+                what=f"{path.name} holds {counted(count, 'record')} of format {version}, which a later version of pmtq has written",
                 remedy="They wait for a worker that can read them: pip install --upgrade pmtq",
             )
 
@@ -179,7 +179,7 @@ class _Examination:
                 if line and not state_in(line):
                     bad, first = bad + 1, first or number
         if bad:
-            what = f"{self._folder.results.name} holds {_counted(bad, 'line')} that nobody can read, the first in line {first}"
+            what = f"{self._folder.results.name} holds {counted(bad, 'line')} that nobody can read, the first in line {first}"
             remedy = "They are passed over; a task whose end stood there runs again"
             yield Finding(check="results", file=self._folder.results.name, what=what, remedy=remedy, is_note=True)
 
@@ -201,7 +201,7 @@ class _Examination:
             remains.close(bury=False)
             held = [state.task_id for state in ledger.held_by(name) if state.task_id not in ended]
             whose = f"the worker {name} has died" if may_name_worker(name) else _NO_WORKER.format(f"{name[:80]!r}")
-            tasks = f" with {_counted(len(held), 'task')} in its hands: {_listed(held)}" if held else ""
+            tasks = f" with {counted(len(held), 'task')} in its hands: {_listed(held)}" if held else ""
             yield Finding(
                 check="worker",
                 file=file,
@@ -299,13 +299,13 @@ class _Examination:
         if self._workers_alive is None:
             return
         if self._owed and not self._workers_alive:
-            waiting = f"{_counted(self._owed, 'task')} {'waits' if self._owed == 1 else 'wait'}"
+            waiting = f"{counted(self._owed, 'task')} {'waits' if self._owed == 1 else 'wait'}"
             yield Finding(check="nobody", what=f"no worker is running, and {waiting}", remedy=_START_ONE, is_note=True)
         elif self._unknown:  # and there are workers
             count, names = sum(self._unknown.values()), _listed([name for name, _ in self._unknown.most_common()])
             yield Finding(
                 check="functions",
-                what=f"{_counted(count, 'task')} of functions that no running worker of their queue knows: {names}",
+                what=f"{counted(count, 'task')} of functions that no running worker of their queue knows: {names}",
                 remedy="Start a worker that knows them, or see whether a name is misspelt: pmtq queue",
                 is_note=True,
             )
@@ -324,10 +324,6 @@ def _torn(path: Path, place: str) -> Finding:
 def _named(queue: str) -> str:
     """Return what stands behind ``pmtq edit`` for that file."""
     return "" if queue == DEFAULT_QUEUE else f" {queue}"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _listed(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""How messages say what several of them say: a path that is to be typed, a signal.
+"""How messages say what several of them say: a number of things, a path that is to be typed, a signal.
 
 It does not know what the messages are about.
 """
@@ -8,6 +8,11 @@ from __future__ import annotations
 import shlex
 import signal
 from pathlib import Path
+
+
+def counted(number: int, thing: str) -> str:
+    """Return ``1 task`` or ``2,000 tasks``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def typed(path: Path | str) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from pmtq.cli.options import client_app, existing_folder, takes_app
-from pmtq.cli.text import arguments, as_json, counted, shortened, table, visible
+from pmtq.cli.text import arguments, as_json, shortened, table, visible
 from pmtq.control import Control
 from pmtq.dead import DEAD_STATES, Dead, NotRequeuedError
 from pmtq.exceptions import ImproperlyConfigured
+from pmtq.wording import counted
 
 
 @click.command()

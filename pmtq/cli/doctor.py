@@ -13,10 +13,11 @@ from contextlib import contextmanager
 import click
 
 from pmtq.cli.options import existing_folder, takes_app
-from pmtq.cli.text import as_json, colours, counted, visible
+from pmtq.cli.text import as_json, colours, visible
 from pmtq.examining import examine
 from pmtq.mending import mend as mended
 from pmtq.surroundings import Finding
+from pmtq.wording import counted
 
 PROBLEM, NOTE, MENDED = "problem", "note", "mended"
 _COLOURS = {PROBLEM: "red", NOTE: "cyan", MENDED: "green"}

@@ -24,11 +24,11 @@ import click
 
 from pmtq import disk
 from pmtq.cli.options import existing_folder, takes_app
-from pmtq.cli.text import counted, visible, visible_lines
+from pmtq.cli.text import visible, visible_lines
 from pmtq.editing import Draft, NotEditedError, Outcome, Slip
 from pmtq.exceptions import LockHeld, PmtqError, QueueNotFound
 from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of, with_priority
-from pmtq.wording import signal_name
+from pmtq.wording import counted, signal_name
 
 _EDITORS = ("notepad",) if os.name == "nt" else ("vi", "vim", "nano", "editor")
 _SHOWN = 5

@@ -25,8 +25,9 @@ from pmtq.cli.cluster import Node, Wanted, understood
 from pmtq.cli.commands import Commands
 from pmtq.cli.nodes import expanded
 from pmtq.cli.options import CODE_OF_TASKS, app_name, be_quiet, broker_url, is_quiet, without_app
-from pmtq.cli.text import counted, visible_lines
+from pmtq.cli.text import visible_lines
 from pmtq.cli.work import worker
+from pmtq.wording import counted
 
 PATIENCE = 10.0
 """Seconds that ``stop`` waits for the running tasks to end; ``stopwait`` and ``restart`` wait as long as it takes."""

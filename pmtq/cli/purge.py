@@ -10,7 +10,8 @@ import time
 import click
 
 from pmtq.cli.options import chosen_queues, existing_folder, takes_app
-from pmtq.cli.text import counted, visible
+from pmtq.cli.text import visible
+from pmtq.wording import counted
 
 
 @click.command()

@@ -74,11 +74,6 @@ def arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> str:
     return shortened(" ".join(parts) or "[]")
 
 
-def counted(number: int, thing: str) -> str:
-    """Return ``1 task`` or ``2,000 tasks``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def duration(seconds: float) -> str:
     """Return seconds in the two units that matter: ``4 s``, ``2 min 5 s``, ``3 d 4 h``."""
     if seconds < 60:

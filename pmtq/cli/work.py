@@ -40,9 +40,10 @@ from pmtq.cli.options import (
     setting,
     takes_app,
 )
-from pmtq.cli.text import counted, visible
+from pmtq.cli.text import visible
 from pmtq.exceptions import ImproperlyConfigured
 from pmtq.folder import DEFAULT_QUEUE, Folder, priority_of
+from pmtq.wording import counted
 from pmtq.worker import supervisor
 from pmtq.worker.pace import Slow
 
