@@ -30,6 +30,7 @@ from pmtq.wording import typed
 
 logger = logging.getLogger("pmtq.disk")
 
+_UNCHANGED = "Nothing was changed."
 UNSAFE = "What it holds can be read now, but might not survive a power cut."
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 # Windows lacks these flags; it has no symbolic links that an ordinary user could plant, and no exec to leak into.
@@ -136,8 +137,11 @@ def duplicate(descriptor: int) -> int:
 def read_file(path: Path) -> bytes:
     """Return all that stands in a file; raises what ``open_file`` raises, without making one."""
     descriptor = open_file(path, write=False, create=False)
+    size, data = os.fstat(descriptor).st_size, b""
     try:
-        return read_at(descriptor, os.fstat(descriptor).st_size, 0)
+        while len(data) < size and (part := read_at(descriptor, size - len(data), len(data))):
+            data += part  # most often all of it; one call reads 2 GB at most
+        return data
     finally:
         os.close(descriptor)
 
@@ -215,14 +219,14 @@ def exists(path: Path) -> bool:
     return True
 
 
-def open_folder(folder: Path) -> int:
+def open_folder(folder: Path, verb: str = "open", left_behind: str = _UNCHANGED) -> int:
     """Open a folder, to look at it or to bring it to the disk. Raises ``FileNotFoundError`` when it is missing."""
     try:
         return os.open(folder, os.O_RDONLY | _FOLDER)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise cannot("open", folder, error) from error
+        raise cannot(verb, folder, error, left_behind) from error
 
 
 def try_lock(descriptor: int, patience: float = 0.0) -> bool:
@@ -303,8 +307,8 @@ def fsync_folder(folder: Path) -> None:
     if os.name != "posix":
         return
     try:
-        descriptor = os.open(folder, os.O_RDONLY | _FOLDER)
-    except OSError as error:
+        descriptor = open_folder(folder, "bring to the disk", UNSAFE)
+    except FileNotFoundError as error:
         raise cannot("bring to the disk", folder, error, UNSAFE) from error
     try:
         fsync(descriptor)
@@ -341,7 +345,7 @@ def remove(path: Path) -> None:
         raise cannot("remove", path, error) from error
 
 
-def cannot(verb: str, path: Path, error: OSError, left_behind: str = "Nothing was changed.") -> OperationalError:
+def cannot(verb: str, path: Path, error: OSError, left_behind: str = _UNCHANGED) -> OperationalError:
     """Return the error for a system call that failed, with what it left behind and what to do about it."""
     advice = {
         errno.ENOSPC: f"Free some space on its disk (df -h {typed(path.parent)}) and try again.",

@@ -421,3 +421,23 @@ def test_what_is_to_be_typed_about_an_unsafe_file_names_a_path_with_a_space_as_o
 
     assert str(planted.value).endswith(f"Look at it: ls -la '{folder}'")
     assert f"Close it: chmod o-w '{folder}'; or " in str(shared.value)
+
+
+def test_a_file_of_which_one_call_reads_a_part_is_read_whole(path, opened, monkeypatch):
+    path.write_bytes(b"0123456789")
+    read_at = disk.read_at
+    monkeypatch.setattr(disk, "read_at", lambda descriptor, size, offset: read_at(descriptor, min(size, 4), offset))
+
+    assert disk.read_file(path) == b"0123456789"
+
+
+def test_a_folder_that_cannot_be_opened_to_be_brought_to_the_disk_leaves_a_doubt(path, opened, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "open", refuse)
+
+    with pytest.raises(
+        OperationalError, match=r"cannot bring to the disk .*: Input/output error\. .*might not survive"
+    ):
+        disk.fsync_folder(path.parent)

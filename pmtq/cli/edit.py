@@ -201,11 +201,9 @@ def _uninterrupted() -> Iterator[None]:
 def _read(copy: Path) -> bytes | None:
     """Return what stands in the copy; None if it is gone."""
     try:
-        descriptor = disk.open_file(copy, write=False, create=False)
+        return disk.read_file(copy)
     except FileNotFoundError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
 
 
 def _told(outcome: Outcome, draft: Draft, folder: Folder) -> str:
