@@ -272,12 +272,14 @@ def lock(descriptor: int) -> None:
                 _tell_who_holds(descriptor)
                 tell_at = math.inf
             if time.monotonic() >= give_up_at:
-                path = _path(descriptor)
-                raise LockHeld(
-                    f"{path} is held by {holder_of(descriptor)}. Try again when it is let go. See who: lsof {typed(path)}"
-                )
+                raise lock_held(_path(descriptor), descriptor, "Try again when it is let go.")
     except OSError as error:
         raise cannot("lock", _path(descriptor), error) from error
+
+
+def lock_held(path: Path, descriptor: int, left_behind: str = _UNCHANGED) -> LockHeld:
+    """Return the error for the lock of an open file that somebody else keeps."""
+    return LockHeld(f"{path} is held by {holder_of(descriptor)}. {left_behind} See who: lsof {typed(path)}")
 
 
 def _tell_who_holds(descriptor: int) -> None:

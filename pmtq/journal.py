@@ -17,12 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pmtq import disk
-from pmtq.exceptions import LockHeld, OperationalError
+from pmtq.exceptions import OperationalError
 from pmtq.fork import put_in_order_after_fork
 from pmtq.glance import Glance
 from pmtq.group_commit import GroupCommit
-from pmtq.holder import holder_of
-from pmtq.wording import typed
 
 CHUNK = 64 * 1024
 """Bytes read at a time: some hundred records. With four times as many, each cost a third more at a large backlog."""
@@ -194,9 +192,7 @@ class Journal:
         if patience is None:
             disk.lock(self._lock_descriptor)
         elif not disk.try_lock(self._lock_descriptor, patience):
-            raise LockHeld(
-                f"{self.lock_path} is held by {holder_of(self._lock_descriptor)}. Nothing was changed. See who: lsof {typed(self.lock_path)}"
-            )
+            raise disk.lock_held(self.lock_path, self._lock_descriptor)
         try:
             if not self.refresh():
                 if self._successor and disk.exists(self._successor):
