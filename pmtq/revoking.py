@@ -282,13 +282,13 @@ def _cannot_end(worker: Worker) -> str:
         return "this system cannot stop a process to look at it first"
     if worker.host not in {"", socket.gethostname()}:
         return f"its worker {worker.name} is on {worker.host}. Do it there"
-    if not worker.pid:
-        return f"its worker {worker.name} does not say which process it is"
     if worker.pool not in _PROCESSES or not worker.parent:
         return (
             f"its worker {worker.name} has the pool {worker.pool or 'solo'}, and would end with it. "
             "Start workers with -P prefork to be able to end single tasks"
         )
+    if not worker.pid:
+        return f"its worker {worker.name} does not say which process it is"
     return ""
 
 

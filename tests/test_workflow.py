@@ -418,7 +418,7 @@ def test_who_looks_is_told_what_a_step_waits_for(app, add, total, folder):
 
     first = result.parent[0].id
     assert [why[one] for one in why][2:] == [
-        f"task {first} and 1 others have not ended yet",
+        f"task {first} and 1 more have not ended yet",
         f"it runs only if task {first} fails, or one of 2 others",
     ]
 
