@@ -54,15 +54,23 @@ def _leave_nothing_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name)
     before = set(threading.enumerate())
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, levels = list(root.handlers), {one: one.level for one in _own_loggers()}
     yield
     assert eventually(lambda: not [t for t in threading.enumerate() if t not in before]), threading.enumerate()
-    root.handlers, root.level = handlers, level  # a worker's log takes the root logger over
+    root.handlers = handlers  # a worker's log takes the root logger over
+    for one in _own_loggers():
+        one.setLevel(levels.get(one, logging.NOTSET))
     for one in list(fork._instances):
         if isinstance(one, Presence):
             die(one)
         elif isinstance(one, Journal):
             one.close()
+
+
+def _own_loggers() -> list[logging.Logger]:
+    """Return the root logger, and those of ours that somebody has asked for."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "pmtq"]
+    return [logging.root, *map(logging.getLogger, names)]
 
 
 @pytest.fixture
