@@ -25,7 +25,7 @@ from pmtq.journal import Journal
 from pmtq.ledger import Ledger
 from pmtq.reader import QueueReader
 from pmtq.records import StateRecord, encode_lines, timestamp
-from pmtq.scan import is_complete, with_task_id
+from pmtq.scan import is_complete, own_id, with_task_id
 from pmtq.states import FINAL_STATES
 
 SEAL_BYTES = 16 * 1024 * 1024
@@ -228,7 +228,7 @@ def _carry_late_lines(
     """Append to the queue what came into a sealed file late, or was not carried over when a sealer died."""
     path = old.journal.path
     carried = ledger.sealed.get(path.name)
-    known = _known_elsewhere(folder, ledger, target, old.name) if carried is None else ledger.final
+    known = _known_elsewhere(folder, ledger, target, old.name)
     old.rewind(number)
     spans = [(item.start, item.end, item.record.task_id) for item in old]
     _carry(old.journal, target, [span for span in spans if span[0] >= (carried or 0) and span[2] not in known])
@@ -236,7 +236,8 @@ def _carry_late_lines(
     half_a_line = old.journal.read_bytes(end, old.unread())
     old.journal.close()
     if end == carried and (is_complete(half_a_line) or not may_still_be_written(path, now)):
-        target.write(half_a_line + b"\n")  # nobody is there to finish it, or need to
+        if own_id(half_a_line) not in known:
+            target.write(half_a_line + b"\n")  # nobody is there to finish it, or need to
         end += len(half_a_line)
     if end != carried:
         _declare(results, ledger, path, end, now, target)
@@ -245,7 +246,8 @@ def _carry_late_lines(
 def _known_elsewhere(folder: Folder, ledger: Ledger, journal: Journal, queue: str) -> AbstractSet[str]:
     """Return the ids that are done with, or that stand in the new queue file already.
 
-    Needed when a sealer died at work: some of the records have been carried over, some have not.
+    A sealer may have died at work: then some of the records have been carried over, some have not. And what was called off
+    before its line was whole is known by sealed results alone.
     """
     known = set(ledger.final)
     for path in folder.sealed_results():

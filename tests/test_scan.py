@@ -316,3 +316,9 @@ def test_line_ends_that_an_editor_changes_make_no_other_record_of_a_line():
     ids = {item.record.task_id for text in texts for item in Scanner().scan(text, 0)}
 
     assert len(ids) == 1
+
+
+def test_a_record_with_an_empty_id_is_carried_over_under_the_one_that_it_has_got():
+    assert with_task_id(b'{"function":"f","task_id":"","x":1}\n', "by-hand-1") == (
+        b'{"task_id":"by-hand-1","function":"f","x":1}\n'
+    )

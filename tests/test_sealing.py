@@ -18,6 +18,7 @@ from pmtq.exceptions import LockHeld, OperationalError
 from pmtq.folder import DEFAULT_QUEUE, Folder
 from pmtq.journal import Journal
 from pmtq.records import StateRecord, decode_task, timestamp
+from pmtq.revoking import Revoking
 from pmtq.states import LOST, RELEASED, STARTED, SUCCESS
 from tests.support import Hand, life, post_by_hand, read_lines
 
@@ -571,6 +572,21 @@ def test_a_whole_record_without_newline_is_run_from_the_sealed_file_though_an_id
     tidy(one, now=after_grace())
     tidy(one, now=after_grace())
     assert (ran, one.run_all(), hand("w2").run_all(), sealed(folder).count("queue.0.jsonl")) == (["b"], [], [], 0)
+
+
+def test_a_record_without_newline_that_was_called_off_stays_so_when_its_file_is_sealed(hand, send, folder, outgrown):
+    send("a")
+    one = hand("w1")
+    one.run_all()
+    post_by_hand(folder, '{"task_id":"off","function":"tasks.add","params":[1]}')
+    revoking = Revoking(folder)
+    revoking.revoke(["off"])
+    revoking.close()
+    one.claim()
+    for _ in range(3):
+        tidy(one, now=after_grace())
+
+    assert (one.run_all(), hand("w2").run_all()) == ([], [])
 
 
 def test_a_line_that_arrives_while_the_sealed_file_is_read_is_run_once(hand, send, folder, monkeypatch):
