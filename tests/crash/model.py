@@ -513,7 +513,9 @@ class Queue(RuleBasedStateMachine):
             except LockHeld:
                 raise AssertionError("a lock was left held") from None
 
-        self._tries(full, tidy)
+        if not self._tries(full, tidy):  # what it has not carried over waits for the first look after the grace time
+            self.clock.advance(sealing.GRACE + 1)
+            tidy()
 
     # What must hold.
 
