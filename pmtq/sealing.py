@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -228,15 +229,17 @@ def _carry_late_lines(
     """Append to the queue what came into a sealed file late, or was not carried over when a sealer died."""
     path = old.journal.path
     carried = ledger.sealed.get(path.name)
-    known = _known_elsewhere(folder, ledger, target, old.name)
     old.rewind(number)
-    spans = [(item.start, item.end, item.record.task_id) for item in old]
-    _carry(old.journal, target, [span for span in spans if span[0] >= (carried or 0) and span[2] not in known])
+    late = [(item.start, item.end, item.record.task_id) for item in old if item.start >= (carried or 0)]
     end = old.position()
     half_a_line = old.journal.read_bytes(end, old.unread())
+    find_known = partial(_known_elsewhere, folder, ledger, target, old.name)  # it reads much, and is seldom needed
+    if late:
+        known = find_known()
+        _carry(old.journal, target, [span for span in late if span[2] not in known])
     old.journal.close()
     if end == carried and (is_complete(half_a_line) or not may_still_be_written(path, now)):
-        if own_id(half_a_line) not in known:
+        if own_id(half_a_line) not in find_known():
             target.write(half_a_line + b"\n")  # nobody is there to finish it, or need to
         end += len(half_a_line)
     if end != carried:

@@ -589,6 +589,26 @@ def test_a_record_without_newline_that_was_called_off_stays_so_when_its_file_is_
     assert (one.run_all(), hand("w2").run_all()) == ([], [])
 
 
+def test_half_a_line_that_somebody_may_still_finish_costs_no_look_at_all_results(hand, send, folder, monkeypatch):
+    send("a")
+    one = hand("w1")
+    with folder.queue().open("ab") as late:
+        one.run_all()
+        tidy(one)
+        late.write(b'{"task_id":"half","func')
+        late.flush()
+        looks = []
+        known = sealing._known_elsewhere
+        monkeypatch.setattr(sealing, "_known_elsewhere", lambda *about: looks.append(1) or known(*about))
+        tidy(one, now=after_grace())
+        waiting = list(looks)
+        late.write(b'tion":"tasks.add","params":[1]}\n')
+        late.flush()
+        tidy(one, now=after_grace())
+
+    assert (waiting, looks, one.run_all()) == ([], [1], ["half"])
+
+
 def test_a_line_that_arrives_while_the_sealed_file_is_read_is_run_once(hand, send, folder, monkeypatch):
     send("a")
     one = hand("w1")
